@@ -8,6 +8,7 @@ from collections.abc import Callable
 from killswitch.gate.intervals import QUANTILE, normal, share_high, share_low
 from killswitch.gate.look_schedule import Look, schedule
 from killswitch.roles.bars import Bars
+from killswitch.wording import counted
 
 MOST_ROWS = 1_000_000  # what needs more than this is as good as at its bar
 PROBABLY = 0.84  # standard deviations: with this many rows four of five runs decide
@@ -58,6 +59,17 @@ def fewest_for_p95(bars: Bars) -> int:
 def fewest_for_schema(bars: Bars) -> int | None:
     """With fewer rows the bar cannot be shown, even without a failure: 299 for 99 % and an error of 5 %."""
     return math.ceil(math.log(bars.wrong) / math.log(bars.schema) - 1e-9) if 0 < bars.schema < 1 else None
+
+
+def too_few_to_pass(rows: int, bars: Bars) -> str | None:
+    """What to say before money is spent on rows that cannot pass, whatever they say; None where they may."""
+    fewest = max(fewest_for_schema(bars) or 0, fewest_for_p95(bars))
+    if rows >= fewest:
+        return None
+    return (
+        f"{counted(rows, 'row')} cannot pass, even without a failure: at least {fewest:,} are needed, and about three "
+        "times as many where some answers differ; with fewer rows a candidate can only fail"
+    )
 
 
 def _fewest(decided: Callable[[int], bool], rows: int) -> int | None:

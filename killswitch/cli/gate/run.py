@@ -65,6 +65,7 @@ from killswitch.gate.report.words import UNFINISHED
 from killswitch.gate.report.writing import write_reports
 from killswitch.gate.role_spending import role_ledger
 from killswitch.gate.row_order import RowCall, asked_hash
+from killswitch.gate.rows_missing import too_few_to_pass
 from killswitch.gate.run_budget import RunBudget
 from killswitch.gate.running import GateAsk, GateRun, GateRunning
 from killswitch.gate.scoring import Scorer
@@ -248,6 +249,8 @@ def _run(wanted: _Wanted, question: GateQuestion, store: Callable[[], Store] | N
         with opened_models(question, prices, budget, over.wait) as (prod, candidate):
             kept = partial(_kept, answers, question) if not wanted.fresh else _nothing_kept
             by_call = models_by_call(prod, candidate)
+            if not question.point_estimates:
+                _say_too_few(len(question.order), config)
             _agree(wanted, estimated(question.order, by_call, prices, now=started, kept=kept))
             if wanted.fresh:
                 answers.forget_setup(question.setup)
@@ -293,6 +296,12 @@ def _kept(answers: GateAnswers, question: GateQuestion, row: GoldenRow, call: Ro
 
 def _nothing_kept(_row: GoldenRow, _call: RowCall) -> None:
     return None
+
+
+def _say_too_few(rows: int, config: RoleConfig) -> None:
+    said = too_few_to_pass(rows, config.bars)
+    if said is not None:
+        console.err.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
 def _agree(wanted: _Wanted, estimate: CostEstimate) -> None:

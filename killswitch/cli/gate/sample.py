@@ -31,6 +31,7 @@ from killswitch.gate.answers import Answer
 from killswitch.gate.golden import Label
 from killswitch.gate.labelling import Labelled, check_target, unlabelled, write_golden
 from killswitch.gate.opening import prices_of
+from killswitch.gate.rows_missing import too_few_to_pass
 from killswitch.gate.sample_redaction import redacted_rows
 from killswitch.gate.sample_sources import GoldenSample, SampleRow, sample_of_log, sample_of_records, unusable_in_words
 from killswitch.gate.scoring import Scorer
@@ -62,7 +63,7 @@ def command(  # long: one argument an option
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write.", show_default="`golden:` of the role file")
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", help="How many rows to draw, at most 5,000.")] = 200,
+    rows: Annotated[int, typer.Option("--rows", help="How many rows to draw, at most 5,000.")] = 1_000,
     seed: Annotated[
         int, typer.Option("--seed", help="Another seed draws other rows; the same one draws the same.")
     ] = 1,
@@ -105,6 +106,9 @@ def command(  # long: one argument an option
         kept_rows = _redacted(sample, redaction)
         if len(kept_rows) < rows:
             print_problems([f"only {len(kept_rows):,} different inputs could be drawn, not {rows:,}"], style="yellow")
+        too_few = too_few_to_pass(len(kept_rows), config.bars)
+        if too_few is not None:
+            print_problems([f"in a gate run {too_few}"], style="yellow")
         golden = unlabelled(kept_rows)
         with open_answer_cache(cache or default_cache_folder(), role, wall=time.time) as answers:
             asking = AskingProd(config, prod, prices, scorer, answers, partial(build_store, known), concurrency)

@@ -65,6 +65,15 @@ def test_too_few_rows_exit_with_2(tmp_path: Path, provider: OpenAIProvider) -> N
     assert done.stdout.startswith("TOO FEW ROWS")
 
 
+def test_rows_that_cannot_pass_are_said_before_the_question(tmp_path: Path, provider: OpenAIProvider) -> None:
+    """200 rows were asked and paid, and could only end as too few."""
+    said = "cannot pass, even without a failure: at least 299 are needed"
+    done = GateDesk(tmp_path / "few", provider.url, rows=200).run(yes=False)
+    assert said in done.stderr
+    assert provider.asked == []
+    assert said not in GateDesk(tmp_path / "enough", provider.url, rows=299).run(yes=False).stderr
+
+
 def test_a_dearer_candidate_needs_approval(tmp_path: Path, provider: OpenAIProvider) -> None:
     desk = GateDesk(tmp_path, provider.url, rows=400)
     prices = json.loads((tmp_path / "roles" / "prices.json").read_text())
