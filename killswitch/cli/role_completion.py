@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killswitch.cli.armed_pairs import armed_pair
 from killswitch.cli.by_hand import Hand
 from killswitch.cli.invocation import fail, page_settings, person, print_problems
 from killswitch.cli.role_settings import dates_of, role_config
-from killswitch.errors import KillswitchError, Refused
+from killswitch.errors import BadDocument, KillswitchError, Refused
 from killswitch.flags.flag import Flag
 from killswitch.registry.completing import completing
+from killswitch.registry.evidence import evidence_of
+from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.armed_pair import ArmedPair, gives_users
 from killswitch.roles.role import Role
 from killswitch.stores import Compare, Put
@@ -69,11 +71,32 @@ def _without(hand: Hand, flag: Flag, why: str) -> RolePart:
     pair = _pair_if_readable(hand, flag)
     if pair is not None and not pair.is_candidate:
         fail(f"{flag.rollout} does not promote its role, so --without-role says nothing; leave it out")
-    rests_on_nothing = pair is None or pair.without_evidence(time.time()) is not None
-    if rests_on_nothing and not gives_users(flag.stage, flag.canary_percent):
+    if pair is not None:
+        _check_evidence(hand, flag, pair)
+    elif not gives_users(flag.stage, flag.canary_percent):
         fail(f"{flag.rollout}: no user has had {flag.rollout_canary}, and it rests on no gate and no waiver")
     role = "its role" if pair is None else f"role {pair.role}"
     return RolePart(said=f"{role} is NOT promoted, because {plain(why, 500)}: services that ask for it keep its prod")
+
+
+def _check_evidence(hand: Hand, flag: Flag, pair: ArmedPair) -> None:
+    """Ends the command where nothing lets everyone have the canary, whatever the role's slots hold by now.
+
+    What cannot be read holds no one whose users have had it: the registry may be what is broken.
+    """
+    armed_at = None if pair.gate_run is None else pair.at
+    try:
+        config = role_config(hand.settings, pair.role)
+        role = StoredRoles(hand.store).required(pair.role).role
+        assert role is not None
+        armed = replace(role, prod=pair.control, candidate=pair.canary)
+        evidence_of(hand.store, armed, config=config, now=time.time(), dates=dates_of(config), armed_at=armed_at)
+    except KillswitchError as error:
+        if isinstance(error, Refused) and not isinstance(error, BadDocument):
+            fail(f"{flag.rollout}: not everyone may get {plain(flag.rollout_canary, 80)}: {error}")
+        if not gives_users(flag.stage, flag.canary_percent):
+            fail(f"{flag.rollout}: no user has had {plain(flag.rollout_canary, 80)}, and {error}")
+        print_problems([f"what {flag.rollout} rests on cannot be read: {error}"], style="yellow")
 
 
 def _pair_if_readable(hand: Hand, flag: Flag) -> ArmedPair | None:

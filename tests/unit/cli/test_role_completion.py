@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -164,6 +165,28 @@ def test_a_failed_run_is_not_hidden_by_a_later_one(ramped: Shell, hides: str) ->
     refused = ramped(*DONE)
     assert refused.exit_code == 2, refused.output
     assert the_role(ramped).prod == "model-old"
+
+
+@pytest.mark.parametrize("since", ["a failed run", "a rollback", "a waiver that has ended"])
+def test_no_one_is_given_a_used_up_candidate_either(shell: Shell, monkeypatch: pytest.MonkeyPatch, since: str) -> None:
+    """`--without-role` completes: it would give everyone what no step up gives anyone."""
+    role = with_role(shell)
+    if since == "a waiver that has ended":
+        waived(role, seconds=2.0)
+    else:
+        passed(role)
+    judging(monkeypatch)
+    assert role("arm", "copilot", "--stage", "ramp_1", "--yes").exit_code == 0
+    if since == "a failed run":
+        passed(role, verdict=GateVerdict.FAIL, age=0.0, run="b2")
+        candidate(role, "model-newer")  # that it is not the candidate any more changes nothing
+    elif since == "a rollback":
+        _taken_back(role)
+    else:
+        time.sleep(2.0)
+    refused = role(*DONE, "--without-role", "another team owns it")
+    assert refused.exit_code == 2, refused.output
+    assert percent(role) == 1.0
 
 
 def _taken_back(shell: Shell) -> None:
