@@ -1,13 +1,14 @@
 """The JSON Schema of a role's answers: checked when the file is read, and compiled for answers of any form.
 
-An answer is a stranger's text and `pattern` may take it exponential time, so patterns are matched with a time limit.
+An answer is a stranger's text, and `pattern` or a reference inside `anyOf` may take it exponential time. So patterns
+are matched with a time limit, and references are followed a limited number of times.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -25,6 +26,7 @@ from killswitch.wording import plain
 
 MAX_PATTERN: Final = 2_000  # characters
 SECONDS_OF_PATTERNS: Final = 1.0  # for all patterns and texts of one answer; what takes longer has gone wild
+MOST_REFERENCES: Final = 20_000  # followed for one answer; 1,024 tokens of a usual tree need a few hundred
 _MOST_ERRORS: Final = 20
 _DEEPEST: Final = 60  # schemas inside each other
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -37,6 +39,10 @@ SchemaProblem = tuple[Path, str, str]  # where in the schema, what is wrong, the
 
 class PatternTooSlow(Exception):
     """The patterns took longer than `SECONDS_OF_PATTERNS` for the texts of an answer."""
+
+
+class TooManyReferences(Exception):
+    """An answer made the schema follow more than `MOST_REFERENCES` references."""
 
 
 def schema_problems(schema: Mapping[str, Any]) -> list[SchemaProblem]:
@@ -65,16 +71,16 @@ class AnswerSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         kind = validator_for(schema, default=Draft202012Validator)
-        with_limits: Any = extend(kind, _WITH_LIMITS)
+        with_limits: Any = _limited(kind)
         self._validator = with_limits(schema, registry=Registry())
 
     def problem(self, value: Any) -> str | None:
         """Why a JSON value does not keep the schema, on one printable line; None if it keeps it."""
         try:
-            with _patterns_limited():
+            with _within_limits():
                 error = next(self._validator.iter_errors(value), None)
-        except PatternTooSlow:
-            return "a `pattern` of the schema takes too long for this answer"
+        except (PatternTooSlow, TooManyReferences) as error:
+            return str(error)
         except RecursionError:
             return "the answer is nested too deep for the schema"
         except (OverflowError, ValueError, TypeError):
@@ -88,6 +94,7 @@ class AnswerSchema:
         return plain(f"{place}: {named} does not keep `{error.validator}`", 300)
 
 
+_SLOW_PATTERN: Final = "a `pattern` of the schema takes too long for this answer"
 _DRAFT = "correct it; see https://json-schema.org"
 
 
@@ -178,14 +185,16 @@ def _targets(node: Any, path: Path) -> Iterator[tuple[str, Path]]:
 
 def _endless(schema: Mapping[str, Any]) -> Iterator[SchemaProblem]:
     """A schema that refers to itself without looking into the value would never come to an end."""
-    kind: Any = extend(validator_for(schema, default=Draft202012Validator), _WITH_LIMITS)
+    kind: Any = _limited(validator_for(schema, default=Draft202012Validator))
     validator = kind(schema, registry=Registry())
     try:
-        with _patterns_limited():
+        with _within_limits():
             for sample in _SAMPLES:
                 validator.is_valid(sample)
     except RecursionError:
         yield (), "the schema refers to itself without an end", "put the reference under `properties` or `items`"
+    except TooManyReferences:
+        yield (), "the schema takes too long even for a short answer", "write fewer references inside each other"
     except PatternTooSlow:
         yield (), "a pattern takes too long even for short texts", "write a pattern without nested repetition"
     except (OverflowError, ValueError, TypeError, LookupError) as error:
@@ -198,9 +207,10 @@ _limits = threading.local()
 
 
 @contextmanager
-def _patterns_limited() -> Iterator[None]:
-    """In the block, all patterns together end after `SECONDS_OF_PATTERNS`."""
+def _within_limits() -> Iterator[None]:
+    """In the block, all patterns together end after `SECONDS_OF_PATTERNS`, and references after `MOST_REFERENCES`."""
     _limits.patterns = Deadline(SECONDS_OF_PATTERNS)
+    _limits.references = MOST_REFERENCES
     try:
         yield
     finally:
@@ -210,11 +220,11 @@ def _patterns_limited() -> Iterator[None]:
 def _found(pattern: str, text: str) -> bool:
     left = _limits.patterns.remaining()
     if left <= 0.0:
-        raise PatternTooSlow
+        raise PatternTooSlow(_SLOW_PATTERN)
     try:
         return regex.search(pattern, text, timeout=left) is not None
     except TimeoutError:
-        raise PatternTooSlow from None
+        raise PatternTooSlow(_SLOW_PATTERN) from None
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -251,6 +261,24 @@ def _unique(validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterato
         seen = {canonical(item) for item in instance}
         if len(seen) != len(instance):
             yield ValidationError("has an item twice")
+
+
+def _counted(follow: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
+    """The library's own keyword for a reference, with a limit: `anyOf` of a tree of n levels follows 2^n of them."""
+
+    def followed(validator: Any, target: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        _limits.references -= 1
+        if _limits.references < 0:
+            raise TooManyReferences("the schema takes too long for this answer: it checks each level over and over")
+        yield from follow(validator, target, instance, schema) or ()
+
+    return followed
+
+
+def _limited(kind: Any) -> Any:
+    """This draft's validator, with our limits."""
+    references = {name: _counted(kind.VALIDATORS[name]) for name in _REFERENCES if name in kind.VALIDATORS}
+    return extend(kind, {**_WITH_LIMITS, **references})
 
 
 _WITH_LIMITS: Final = {

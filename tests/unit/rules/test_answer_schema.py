@@ -114,3 +114,22 @@ def test_our_keywords_judge_as_the_library_does(value: dict[str, Any]) -> None:
         "additionalProperties": {"uniqueItems": True, "type": ["array", "string"]},
     }
     assert (AnswerSchema(schema).problem(value) is None) == Draft202012Validator(schema).is_valid(value)
+
+
+def test_a_tree_that_is_checked_over_and_over_ends() -> None:
+    """Each level of the answer is held against both kinds of node, and each of them goes down again: 2^n checks."""
+    node = [
+        {"type": "object", "properties": {"child": {"$ref": "#/$defs/node"}}, "required": [key]} for key in ("x", "y")
+    ]
+    schema = AnswerSchema({"$defs": {"node": {"anyOf": node}}, "$ref": "#/$defs/node"})
+    answer: dict[str, Any] = {}
+    for _ in range(40):
+        answer = {"child": answer}
+    assert "takes too long" in str(schema.problem(answer))
+    assert schema.problem({"x": 1, "child": {"y": 1}}) is None
+
+
+def test_a_long_list_of_references_is_no_tree() -> None:
+    schema = AnswerSchema({"$defs": {"item": {"type": "integer"}}, "items": {"$ref": "#/$defs/item"}})
+    assert schema.problem(list(range(10_000))) is None
+    assert "does not keep `type`" in str(schema.problem([*range(10_000), "x"]))
