@@ -50,6 +50,6 @@ def _row(role: Role) -> dict[str, Any]:
         "prod": role.prod,
         "candidate": role.candidate,
         "previous": role.previous,
-        "since": None if origin is None else to_iso(origin.at),
+        "since": None if origin is None else to_iso(int(origin.at)),  # the history has milliseconds
         "by": None if origin is None else origin.by,
     }

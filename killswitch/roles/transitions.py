@@ -28,6 +28,8 @@ from killswitch.wording import plain
 def create(role: Role | None, *, name: str, prod: str, now: float, by: str) -> Role:
     """A person names the model that serves users already. Raises IllegalTransition where one is prod."""
     check_model(prod)
+    if role is not None and role.prod == prod:
+        raise IllegalTransition(f"role {name} has {plain(prod, 80)} as prod already; there is nothing to do")
     if role is not None and role.prod is not None:
         raise IllegalTransition(
             f"role {name} has {plain(role.prod, 80)} as prod already; name {plain(prod, 80)} as its candidate: "

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from killswitch.model import QuerySignal, Rollout
+from killswitch.roles.pairs import role_pair
 from killswitch.rules.building import Built, build
-from killswitch.rules.document import Document, read_document
+from killswitch.rules.document import Document, Problem, read_document
 from killswitch.rules.yaml_folder import RULE_FOLDER, YamlFile, read_files, refuse
 
 
@@ -67,6 +68,9 @@ def _built(file: YamlFile) -> Built:
     if file.problem is not None:
         return Built(problems=[file.problem])
     document: Document = read_document(file.content)
+    if isinstance(document.value, dict) and "role" in document.value and "rollout" not in document.value:
+        fix = "move it to the folder of role files, and check it with `killswitch check --roles FOLDER`"
+        return Built(problems=[Problem(document.line_of(("role",)), "a role file, not a rule file", fix)])
     return build(document, file=file.name, digest=hashlib.sha256(file.content).hexdigest())
 
 
@@ -129,9 +133,17 @@ def _same_series(files: Sequence[YamlFile], built: Sequence[Built]) -> Iterator[
                 continue
             key = (rule.signal, tuple(sorted(rollout.cohorts_of(rule).items())))
             where, other = first.setdefault(key, (f"{file.name}:{result.name_line}", rollout))
+            if _takes_turns(other, rollout):
+                continue
             if other is not rollout and (other.control, other.canary) != (rollout.control, rollout.canary):
                 yield (
                     f"{file.name}:{result.name_line}: {rollout.name} and {other.name} ({where}) are different canaries "
                     f"and read the same series for {rule.name}; fix: tell them apart with `match` or `cohorts`"
                 )
                 break
+
+
+def _takes_turns(one: Rollout, other: Rollout) -> bool:
+    """Whether both compare slots of one role: its upgrade is complete before its watch is armed."""
+    pairs = role_pair(one.control, one.canary), role_pair(other.control, other.canary)
+    return pairs[0] is not None and pairs[1] is not None and pairs[0].role == pairs[1].role

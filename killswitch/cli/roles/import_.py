@@ -60,7 +60,7 @@ def command(
             "changes": [_as_json(one) for one in changes],
             "only_in_store": extra,
         }
-        said = "the store has other roles than the file" if changes or extra else "file and store are the same"
+        said = "file and store differ" if changes or extra else "file and store are the same"
         show(document, as_json=hand.as_json, otherwise=lambda: say(said))
         raise typer.Exit(EXIT_UNWANTED if changes or extra else 0)
     if not changes:

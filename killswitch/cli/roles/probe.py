@@ -15,6 +15,7 @@ from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
     EXIT_UNWANTED,
     JsonOption,
+    RolesOption,
     SettingsOption,
     StoreOption,
     fail,
@@ -36,6 +37,7 @@ _STYLES = {"answers": "green", "gone": "bold red", "not known": "yellow"}
 def command(
     role: Annotated[str | None, typer.Argument(help="Only this role.", show_default=False)] = None,
     store: StoreOption = None,
+    roles: RolesOption = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,11 +46,13 @@ def command(
     What is found is kept in the store, and paged as by the daily job. Exit code 0 is all answer, 1 is a model that is
     gone, 3 is a model that gave no answer to go by.
     """
-    with opened(store, settings) as (known, opened_store, _switch):
+    with opened(store, settings, roles=roles) as (known, opened_store, _switch):
         configs = roles_of(known)
         if role is not None and role not in configs:
             listed = ", ".join(sorted(configs)) or "none"
-            fail(f"no role file is about {role}; there are files of: {listed}; name their folder with KILLSWITCH_ROLES")
+            fail(f"no role file is about {role}; there are files of: {listed}; name their folder with --roles")
+        if not configs:
+            fail(f"{known.roles} has no role files, so no model can be asked; name their folder with --roles")
         probes = DailyProbes(
             opened_store,
             configs=lambda: configs,

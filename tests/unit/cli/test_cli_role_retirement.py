@@ -83,3 +83,13 @@ def test_an_unknown_role_is_refused(roles: Shell) -> None:
     done = roles("roles", "probe", "tirage")
     assert done.exit_code == 2
     assert "there are files of: triage" in done.output
+
+
+def test_a_probe_without_role_files_says_so(roles: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was asked, so it is not the answer of models that are all well."""
+    monkeypatch.delenv("KILLSWITCH_ROLES")
+    (roles.folder / "roles").rename(roles.folder / "elsewhere")
+    done = roles("roles", "probe")
+    assert done.exit_code == 2
+    assert "no role files" in done.output
+    assert roles("roles", "probe", "--roles", "elsewhere").exit_code == 0

@@ -242,8 +242,10 @@ def test_a_role_may_begin_with_its_candidate(world: Registries) -> None:
     with pytest.raises(Refused, match="role create triage --prod MODEL"):
         promote(registry)
     assert slots(registry.create(ROLE, OLD, reason="it serves today").role) == (OLD, NEW, None)
-    with pytest.raises(IllegalTransition, match="as prod already"):
+    with pytest.raises(IllegalTransition, match="set-candidate triage gpt-6"):
         registry.create(ROLE, "gpt-6", reason="around the gate")
+    with pytest.raises(IllegalTransition, match="nothing to do"):
+        registry.create(ROLE, OLD, reason="typed twice")
 
 
 def test_a_waiver_promotes_and_is_named(world: Registries) -> None:
