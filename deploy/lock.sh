@@ -18,8 +18,10 @@ lock() { # lock PURPOSE|FILE [uv arguments]
     --generate-hashes --no-annotate --custom-compile-command "make lock" "${upgrade[@]}" --output-file "$output" "$@"
 }
 lock dev pyproject.toml --all-extras --group dev
-# The image and the demo install a part of what the tests install, in the same versions.
-lock "" pyproject.toml --extra daemon --extra shadow --extra warehouse --constraint deploy/requirements-dev.txt
+# The image and the demo install a part of what the tests install, in the same versions. The daemon probes the models of
+# roles with the SDKs of their providers.
+lock "" pyproject.toml --extra daemon --extra shadow --extra warehouse --extra openai --extra anthropic --extra gemini \
+  --constraint deploy/requirements-dev.txt
 lock build --group build --constraint deploy/requirements-dev.txt
 lock tools --group tools
 lock mutants pyproject.toml --extra daemon --group mutants --constraint deploy/requirements-dev.txt

@@ -18,7 +18,6 @@ and replace that object when a role changes. `docs/roles.md` is the guide.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,6 +38,7 @@ from killswitch.router.pinned.role_errors import (
     RolesStale,
     RoleUnreadable,
 )
+from killswitch.router.readiness import has_read_within
 from killswitch.stores.access import Access
 from killswitch.stores.reader import LeaseWriter
 from killswitch.stores.reader_opening import open_reader
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 A_DAY = 86_400.0
-_READY_LOOK = 0.02  # seconds between looks of `Roles.await_ready`
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,15 +199,7 @@ class Roles:
 
     async def await_ready(self, timeout: float) -> bool:  # noqa: ASYNC109  # a timeout here is an answer, not an error
         """`wait_ready` for asyncio: other tasks run while it waits."""
-        import asyncio  # noqa: PLC0415  # a service without coroutines need not load it
-
-        until = time.monotonic() + timeout
-        while not self._following.wait_until_read(0.0):
-            left = until - time.monotonic()
-            if left <= 0.0:
-                return False
-            await asyncio.sleep(min(left, _READY_LOOK))
-        return True
+        return await has_read_within(timeout, lambda: self._following.wait_until_read(0.0))
 
     def close(self) -> None:
         """End the background threads. From here on `model_for` raises."""

@@ -7,7 +7,6 @@ background thread of the follower, which replaces that object as a whole.
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 from killswitch.flags.bucketing import UNROUTABLE, bucket
 from killswitch.router.follow import follow
 from killswitch.router.observers import Happening, Observer
+from killswitch.router.readiness import has_read_within
 from killswitch.router.route_types import Route, RouteReason, ShadowSplit, Split
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.stores.access import Access
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from killswitch.router.exposures import ExposureLog
 
 _first_four_bytes = Struct(">I").unpack_from  # the same number as int(hexdigest[:8], 16), without the text
-
-
-_READY_LOOK = 0.02  # seconds between looks of `Router.await_ready`
 
 
 class SplitHolder(Protocol):
@@ -184,16 +181,8 @@ class Router:
     wait_until_read = wait_ready  # what `SplitHolder` calls it
 
     async def await_ready(self, timeout: float) -> bool:  # noqa: ASYNC109  # a timeout here is an answer, not an error
-        """`wait_ready` for asyncio: other tasks run meanwhile."""
-        import asyncio  # noqa: PLC0415  # a service without coroutines need not load it
-
-        until = time.monotonic() + timeout
-        while not self._following.wait_until_read(0.0):
-            left = until - time.monotonic()
-            if left <= 0.0:
-                return False
-            await asyncio.sleep(min(left, _READY_LOOK))
-        return True
+        """`wait_ready` for asyncio: other tasks run while it waits."""
+        return await has_read_within(timeout, lambda: self._following.wait_until_read(0.0))
 
     def close(self) -> None:
         """End the background threads. From here on everyone goes to control, because no trip would be seen."""

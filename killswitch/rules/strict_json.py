@@ -26,7 +26,8 @@ def strict_json(text: str) -> Any:
         raise NotJson(_in_words(error)) from None
     except (ValueError, RecursionError):
         raise NotJson("it is nested too deep") from None
-    _bounded(value)
+    if too_deep(value):
+        raise NotJson("it is nested too deep")
     return value
 
 
@@ -64,7 +65,8 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _bounded(value: Any) -> None:
+def too_deep(value: Any) -> bool:
+    """Whether objects and lists are over `DEEPEST` inside each other: to go through such a value would overflow."""
     level = [value]
     for _ in range(DEEPEST):
         level = [
@@ -74,8 +76,8 @@ def _bounded(value: Any) -> None:
             for inside in (one.values() if isinstance(one, dict) else one)
         ]
         if not level:
-            return
-    raise NotJson("it is nested too deep")
+            return False
+    return True
 
 
 def canonical(value: Any) -> str:

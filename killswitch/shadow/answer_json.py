@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
+from killswitch.rules.strict_json import too_deep
 from killswitch.shadow.json_schema import keeps
 
 State = Literal["none", "parses", "broken", "valid", "invalid"]
 
 _FENCE: Final = re.compile(r"\A```(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n?```\Z", re.DOTALL)
-_DEEPEST: Final = 100  # objects and lists inside each other
 _LONGEST_NUMBER: Final = 4_000  # digits; Python refuses to read longer ones, JSON allows them
 NOT_JSON: Final = object()
 """What `parsed` says of a text that is no JSON; None is the JSON ``null``."""
@@ -28,22 +28,7 @@ def parsed(text: str) -> Any:
         value = json.loads(body, parse_int=_integer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return NOT_JSON
-    return NOT_JSON if _too_deep(value) else value
-
-
-def _too_deep(value: Any) -> bool:
-    """No program reads such a value, and to go through it would overflow the stack."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            inside
-            for one in level
-            if isinstance(one, dict | list)
-            for inside in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not level:
-            return False
-    return True
+    return NOT_JSON if too_deep(value) else value
 
 
 def _integer(text: str) -> int | str:

@@ -14,6 +14,7 @@ import yaml
 
 from killswitch.daemon.settings import Settings, load_settings
 from killswitch.rules.loading import load_folder
+from killswitch.rules.role_files import load_roles
 from killswitch.status.self_metrics import SelfMetrics
 from tests.servers.image import REPOSITORY
 
@@ -121,6 +122,21 @@ def test_rules_arrive_as_a_folder_that_changes_without_a_restart(objects: list[d
     names = [item["metadata"]["name"] for item in objects if item["kind"] == "ConfigMap"]
     assert volumes["rules"]["configMap"]["name"] == "killswitch-rules"
     assert "killswitch-rules" in names  # exactly: with a hash in its name a change would replace the pods
+
+
+def test_role_files_arrive_as_a_folder_and_are_accepted(tmp_path: Path) -> None:
+    example = render("example")
+    mounts = {mount["name"]: mount["mountPath"] for mount in _container(example)["volumeMounts"]}
+    assert mounts["roles"] == _settings(example)["KILLSWITCH_ROLES"]
+    (volume,) = (volume for volume in _pod(example)["volumes"] if volume["name"] == "roles")
+    name = volume["configMap"]["name"]
+    (roles,) = (item for item in example if item["kind"] == "ConfigMap" and item["metadata"]["name"] == name)
+    assert name == "killswitch-roles"  # exactly: with a hash in its name a change would replace the pods
+    for file, text in roles["data"].items():
+        (tmp_path / file).write_text(text)
+    (config,) = load_roles(tmp_path).values()
+    assert config.endpoint.key_file is not None
+    assert config.endpoint.key_file.parent == Path(mounts["secrets"])
 
 
 def test_changed_settings_replace_the_pods(objects: list[dict[str, Any]]) -> None:

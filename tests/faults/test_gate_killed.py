@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from killswitch.stores.opening import open_store
 from tests.doubles.gate_desks import CANDIDATE, PROD, ROLE, GateDesk, says
 from tests.doubles.model_providers import OpenAIProvider
 from tests.doubles.provider_faults import hang
+from tests.servers.etcd import wait_until
 
 WORKERS = 4
 KILLS = (1, 2, 30, 51, 100)  # after this many calls of the process
@@ -104,9 +104,9 @@ def test_a_frozen_provider_ends_by_its_patience(tmp_path: Path) -> None:
         document = json.loads(done.stdout)
         assert document["run"]["verdict"] == "UNKNOWN"
         assert "has given no answer for" in document["run"]["why"]
+        before = len(provider.asked)
         process = desk.start()
-        while len(provider.asked) < 12:
-            time.sleep(0.05)
+        wait_until(lambda: len(provider.asked) >= before + 4, "calls are under way")
         process.send_signal(signal.SIGINT)
         _, problems = process.communicate(timeout=60)
         assert process.returncode == 2, problems
@@ -116,12 +116,12 @@ def test_two_runs_at_once_pay_nothing_twice(tmp_path: Path) -> None:
     """The second is refused in words while the first holds the answers."""
     bills = Bills()
     with OpenAIProvider(answer=bills) as provider:
-        provider.seconds = {PROD: 0.05, CANDIDATE: 0.05}
+        provider.seconds = {PROD: 5.0, CANDIDATE: 5.0}  # so that the first is surely under way
         desk = GateDesk(tmp_path, provider.url, rows=60)
         first = desk.start()
-        while not bills.billed:
-            time.sleep(0.05)
+        wait_until(lambda: bills.billed, "the first run asks")
         second = desk.run()
+        provider.seconds = {}
         assert second.exit_code == 2
         assert f"a gate run of {ROLE} is under way (process {first.pid})" in second.output
         first.communicate(timeout=60)

@@ -17,11 +17,10 @@ import pytest
 
 from killswitch.pages.outbox_entry import from_document as outbox_from_document
 from killswitch.registry.registry import Registry
-from killswitch.roles.document import from_document, history_from_document
 from killswitch.roles.role import RoleChange, RoleHistoryEntry
 from killswitch.stores import Store, keys
 from killswitch.stores.opening import open_store
-from tests.doubles.role_histories import follows
+from tests.doubles.role_histories import checked_entries
 from tests.servers.etcd import wait_until
 from tests.servers.image import REPOSITORY
 
@@ -72,15 +71,9 @@ def changers(url: str, tmp_path: Path) -> Iterator[Changers]:
 def checked_history(store: Store, name: str) -> list[RoleHistoryEntry]:
     """Numbers without gaps, each entry from the one before, the last the role; each entry with its page."""
     items = store.list(keys.role_changes(name)).items
-    entries = [history_from_document(item.value, name=name) for item in items]
-    assert [entry.role.number for entry in entries] == list(range(1, len(entries) + 1))
-    was: set[str | None] = set()
-    for before, after in zip([None, *entries], entries, strict=False):
-        follows(None if before is None else before.role, after.role, was)
-        was.add(after.role.prod)
     item = store.get(keys.role(name))
+    entries = checked_entries(items, item, name)
     assert item is not None
-    assert from_document(item.value, name=name) == entries[-1].role
     assert item.mod_revision == items[-1].mod_revision
     assert len({one.mod_revision for one in items}) == len(items)
     paged = {

@@ -10,14 +10,14 @@ from killswitch.pages.page import Page
 from killswitch.registry import gate_runs
 from killswitch.registry.registry import Registry
 from killswitch.registry.role_transaction import ChangedRole
-from killswitch.roles.document import from_document, history_from_document
+from killswitch.roles.document import from_document
 from killswitch.roles.gate_record import GateRecord
 from killswitch.roles.role import Role
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.gate_records import AT, NEW, OLD
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
-from tests.doubles.role_histories import follows
+from tests.doubles.role_histories import checked_entries
 
 ROLE = "triage"
 PAGE = PageSettings(slack="#triage", mention="@ann")
@@ -87,15 +87,7 @@ class Registries:
 
 def check_history(server: MemoryServer, name: str) -> None:
     items = server.list(keys.role_changes(name)).items
-    entries = [history_from_document(item.value, name=name) for item in items]
-    assert [entry.role.number for entry in entries] == list(range(1, len(entries) + 1))
-    was: set[str | None] = set()
-    for before, after in zip([None, *entries], entries, strict=False):
-        follows(None if before is None else before.role, after.role, was)
-        was.add(after.role.prod)
-    last = server.get(keys.role(name))
-    assert last is not None
-    assert from_document(last.value, name=name) == entries[-1].role
+    entries = checked_entries(items, server.get(keys.role(name)), name)
     for item, entry in zip(items, entries, strict=True):
         written = {change.key for change in server.history if change.revision == item.mod_revision}
         assert {keys.role(name), item.key} <= written, entry
