@@ -128,7 +128,7 @@ class RoleRollbacks:
             )
         except Refused as error:
             now = self._registry.stored(role.name).role
-            if now is None or (now.prod, now.previous) == (role.prod, role.previous):
+            if now is None or (now.prod, now.previous, now.origin) == (role.prod, role.previous, role.origin):
                 self._page(rollout, flag, role.name, str(error))
             return  # else another replica or a person was first
         log.warning("role %s: prod is %s again, after the trip %s", role.name, done.role.prod, found.incident)

@@ -194,8 +194,11 @@ class Registry(RoleImports):
 
 
 def check_unmoved(first: Role, seen: Role | None) -> None:
-    """Raises LostRace where prod or previous is another than when a rollback was decided."""
-    if seen is None or (seen.prod, seen.previous) != (first.prod, first.previous):
+    """Raises LostRace where prod or previous is another than when a rollback was decided.
+
+    Also where they are the same again: a model that was taken back and promoted again has passed the gate since.
+    """
+    if seen is None or (seen.prod, seen.previous, seen.origin) != (first.prod, first.previous, first.origin):
         raise LostRace(
             f"role {first.name} has another prod or previous since this was decided, so it is not rolled back; look at"
             f" `killswitch role show {first.name}`"

@@ -21,6 +21,7 @@ from tests.servers.etcd import wait_until
 ROLE, WATCH = "support", "watch"
 CONTROL, CANARY = f"role:{ROLE}.previous", f"role:{ROLE}.prod"
 PATIENCE = 60.0
+FAULTY = Path(__file__).parent / "programs" / "faulty_daemon.py"
 
 
 def watch_file(rollout: str) -> str:
@@ -113,3 +114,28 @@ def test_a_partition_only_delays_the_rollback(fleet: WatchedFleet) -> None:
         replica.heal()
     fleet.until_rolled_back()
     fleet.check_one_rollback()
+
+
+@pytest.mark.parametrize("moment", ["before_change", "after_change"])
+def test_controllers_killed_inside_the_rollback_make_it_once(tmp_path: Path, moment: str) -> None:
+    """SIGKILL between the decision and its transaction, or between the transaction and its answer, of each replica."""
+    with WatchedFleet(
+        tmp_path / "fleet", replicas=2, rollouts=[WATCH], rules=watch_file, program=FAULTY,
+        settings={"TEST_FAULT": moment},
+    ) as fleet:  # fmt: skip
+        fleet.start()
+        for replica in fleet.replicas:
+            (replica.folder / moment).touch()
+        fleet.person.trip(tripped_by_hand(WATCH, time.time()))
+        if moment == "before_change":
+            wait_until(lambda: not any(one.running for one in fleet.replicas), "both have died", PATIENCE)
+            assert fleet.role.prod == "model-new"
+        else:
+            wait_until(lambda: not all(one.running for one in fleet.replicas), "one has died", PATIENCE)
+            assert fleet.role.prod == "model-old"
+        for replica in fleet.replicas:
+            (replica.folder / moment).unlink()
+            if not replica.running:
+                replica.start()
+        fleet.until_rolled_back()
+        fleet.check_one_rollback()

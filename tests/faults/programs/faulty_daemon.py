@@ -2,12 +2,14 @@
 
 ``clock``: the wall clock jumps by as many seconds as the file says. ``rule_bug``: judging refusal_rate raises.
 ``hang``: the metric store's clock is asked and never answers; that it has been asked, the file ``hung`` says.
+``before_change`` and ``after_change``: it kills itself with SIGKILL right before, or right after, it changes a role.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,6 +23,7 @@ import apscheduler.triggers.interval
 from killswitch.cli.logs import set_up_logs
 from killswitch.daemon.daemon import Daemon
 from killswitch.daemon.settings import load_settings
+from killswitch.registry import registry
 from killswitch.verdicts import evaluator
 
 FAULT = os.environ.get("KILLSWITCH_TEST_FAULT", "")
@@ -64,12 +67,29 @@ def hang(daemon: Daemon) -> None:
     source.now = now
 
 
+def die_at_a_change() -> None:
+    """What the store was asked for has been done, or not; this process has no time to hear of it or to say so."""
+    sound = vars(registry)["commit"]
+
+    def commit(*arguments: Any) -> Any:
+        if not FILE.exists():
+            return sound(*arguments)
+        if FAULT == "after_change":
+            sound(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    vars(registry)["commit"] = commit
+
+
 def main() -> int:
     for module in (apscheduler.schedulers.base, apscheduler.triggers.interval, apscheduler.executors.base):
         if hasattr(module, "datetime"):
             module.datetime = JumpingDatetime
     if FAULT == "rule_bug":
         break_a_rule()
+    if FAULT in ("before_change", "after_change"):
+        die_at_a_change()
     settings = load_settings(None)
     set_up_logs(settings.log_format)
     daemon = Daemon(settings, wall=lambda: time.time() + jump())

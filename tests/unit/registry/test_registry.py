@@ -326,6 +326,20 @@ def test_a_rollback_takes_back_no_model_that_no_one_named(world: Registries) -> 
     assert slots(world.role()) == ("gpt-6", None, NEW)
 
 
+def test_a_rollback_takes_back_no_later_promotion_of_its_model(world: Registries) -> None:
+    """A controller that was stopped for hours goes on: the model was taken back and has earned its place since."""
+    registry = world.promoted(RUN)
+    judged = world.role()
+    world.back(world.registry("bea@desk"))
+    registry.set_candidate(ROLE, NEW, reason="fixed")
+    registry.waive(ROLE, owner="bea", reason="fixed", expires_at=world.now + 60.0)
+    promote(registry)
+    assert slots(world.role()) == slots(judged)
+    with pytest.raises(LostRace, match="since this was decided"):
+        world.back(registry, expect=judged)
+    assert slots(world.role()) == slots(judged)
+
+
 def test_no_entry_of_a_history_is_overwritten(world: Registries) -> None:
     """Someone who writes the store by hand may take its number: then the change is not made."""
     world.ready(RUN)
