@@ -121,7 +121,8 @@ def stored_gate(
         if last is not None and last.record.run not in {one.record.run for one in runs}:
             runs.append(last)
     except BadDocument as error:
-        problem = f"{error}; it may have failed, so no run counts: remove its key, and run the gate again"
+        named = f"`killswitch gate list {role.name}` names its key"
+        problem = f"{error}; it may have failed, so no run counts: {named}; remove that, and run the gate again"
     waiver, waiver_revision = waiver_of(store, role.name)
     setup = None
     if config is not None and role.prod is not None and role.candidate is not None:

@@ -113,7 +113,7 @@ class RoleFile(Strict):
     models: dict[str, RoleModelSpec] = Field(
         {},
         description="models that are asked elsewhere or with other parameters, by id",
-        examples=[{"gemini-2.5-flash": {"provider": "gemini", "key_file": "/run/secrets/gemini"}}],
+        examples=[{"claude-haiku-4-5-20251001": {"provider": "anthropic", "key_file": "/run/secrets/anthropic"}}],
     )
     system: SystemPrompt = Field(
         None, description="the system prompt: a text, or `{file: …}` relative to this file", examples=["Sort reviews."]
