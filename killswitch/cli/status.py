@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from killswitch.cli.ask_controller import ask, no_answer, understood
-from killswitch.cli.console import err, out, print_table
+from killswitch.cli.console import err, fits, out, print_table
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, print_problems, show
 from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
@@ -158,7 +158,13 @@ def _print_roles(roles: Mapping[str, Any]) -> None:
             print_problems([str(row["problem"])])
             continue
         table.add_row(*(Text(str(row[column] or "-")) for column in columns))
-    print_table(table)
+    if fits(table):
+        print_table(table)
+    else:  # a cut id of a model is none
+        for row in roles["rows"]:
+            if not row["problem"]:
+                slots = ", ".join(f"{column} {row[column] or '-'}" for column in columns[1:])
+                out.print(f"{row['role']}: {slots}", markup=False, soft_wrap=True)
     if roles["more"]:
         out.print(f"and {roles['more']:,} more: `killswitch role list`", markup=False)
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from killswitch.cli.console import Terminal
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.http_double import Answer, HttpDouble
@@ -86,3 +87,18 @@ def test_status_of_one_of_none_and_of_a_broken_flag(shell: Shell) -> None:
     broken = next(one for one in shell.json("status")["rollouts"] if one["rollout"] == "broken")
     assert "not JSON" in broken["sentence"]
     assert "routers send everything to control" in broken["sentence"]
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_terminal_has_whole_ids_of_models(shell: Shell, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """Where the table of roles does not fit, a role is a line of text: a cut id of a model is none."""
+    terminal = Terminal(width=columns, force_terminal=True, color_system=None, highlight=False)
+    monkeypatch.setattr("killswitch.cli.console.out", terminal)
+    monkeypatch.setattr("killswitch.cli.status.out", terminal)
+    for command in (("create", "triage", "--prod"), ("set-candidate", "triage")):
+        model = "gpt-4.1-2025-04-14" if command[0] == "create" else "gpt-5-mini-2025-08-07"
+        assert shell("role", *command, model, "--yes").exit_code == 0
+    words = shell("status").stdout
+    assert "gpt-4.1-2025-04-14" in words
+    assert "gpt-5-mini-2025-08-07" in words
+    assert ("triage: prod gpt-4.1-2025-04-14, candidate " in words) == (columns == 60)

@@ -91,3 +91,16 @@ def test_ending_a_tripped_watch_says_that_its_rollback_is_lost(role: Shell) -> N
     assert "not rolled back yet" not in role("end", "watch", answer="n\n").output
     assert role("trip", "watch", "--reason", "bad", "--yes").exit_code == 0
     assert "role support is not rolled back yet" in role("end", "watch", answer="n\n").output
+
+
+def test_a_rollback_names_the_watch_that_still_serves_the_model(role: Shell) -> None:
+    """A service that asks only the router of the watch follows its flag, not the role."""
+    assert role(*PROMOTE).exit_code == 0
+    back = ("role", "rollback", ROLE, "--reason", "bad", "--yes")
+    done = role(*back)
+    assert done.exit_code == 0
+    assert "watch is armed: routers without role_route still give 99% model-new" in done.stderr
+    assert 'killswitch trip watch --reason "rolled back"' in done.stderr
+    assert role("trip", "watch", "--reason", "rolled back", "--yes").exit_code == 0
+    done = role(*back, "--to", "model-new")
+    assert "is armed" not in done.stderr
