@@ -43,6 +43,11 @@ def row_hash(row: GoldenRow) -> bytes:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
+def input_hash(row: GoldenRow) -> bytes:
+    """SHA-256 of what the row asks, whatever it is called and whatever it expects."""
+    return hashlib.sha256(json.dumps(row.messages, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
 def version_of(rows: Iterable[GoldenRow]) -> str:
     """The version of a set of these rows, in any order."""
     return hashlib.sha256(b"".join(sorted(map(row_hash, rows)))).hexdigest()

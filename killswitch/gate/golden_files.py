@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from killswitch.errors import BadSettings
-from killswitch.gate.golden import GoldenRow, GoldenSet, Label, Message, version_of
+from killswitch.gate.golden import GoldenRow, GoldenSet, Label, Message, input_hash, version_of
 from killswitch.rules.strict_json import NotJson, canonical, strict_json
 from killswitch.wording import plain
 
@@ -73,6 +73,7 @@ class _Reading:
         self.problems: list[str] = []
         self.found = 0  # problems, the listed ones included
         self._lines: dict[str, int] = {}  # the line of each id
+        self._inputs: dict[bytes, int] = {}  # the line of each input, by its hash
 
     def problem(self, line: int, what: str, fix: str) -> None:
         self.found += 1
@@ -94,6 +95,10 @@ class _Reading:
             if before != number:
                 what = f"id {plain(row.id, 60)!r} is also in line {before}"
                 self.problem(number, what, "give each row an id of its own")
+            alike = self._inputs.setdefault(input_hash(row), number)
+            if before == number != alike:
+                fix = "keep one of them: the same question asked again is no further evidence"
+                self.problem(number, f"the input of line {alike} again", fix)
             yield row
             if len(self._lines) > MAX_ROWS:
                 self.problem(number, f"over {MAX_ROWS:,} rows", "split the file, or draw a sample with `gate sample`")

@@ -32,7 +32,7 @@ _THREE = (
 def asked_hash(row: GoldenRow) -> str:
     """What an answer to the row rests on, its id and its messages: a SHA-256, hexadecimal digits.
 
-    The id is part of it: two rows with one text are two draws, and are asked twice. The expected label is not.
+    The id is part of it, the expected label is not.
     """
     content = json.dumps([row.id, [dict(message) for message in row.messages]], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

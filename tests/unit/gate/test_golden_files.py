@@ -128,6 +128,20 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             load_golden(path)
 
 
+@pytest.mark.parametrize(
+    "copy",
+    [
+        '{"id": "b", "input": "It crashes.", "expect_label": "bug"}',
+        '{"id": "b", "input": "It crashes.", "expect_label": "praise"}',
+        '{"id": "b", "input": [{"content": "It crashes.", "role": "user"}], "expect_label": "bug"}',
+    ],
+)
+def test_copies_of_a_row_are_refused(tmp_path: Path, copy: str) -> None:
+    """Under another id or label they would count as further evidence, and they are the same question."""
+    (problem,) = problems(tmp_path, f"{ROW}\n{copy}")
+    assert problem.startswith("g.jsonl:2: the input of line 1 again; fix: keep one of them")
+
+
 def test_one_row_is_a_set(tmp_path: Path) -> None:
     """Whether one row is enough is for the statistics to say."""
     assert len(golden(tmp_path, ROW).rows) == 1
@@ -159,7 +173,8 @@ def test_memory_grows_with_the_rows_alone(tmp_path: Path) -> None:
 def test_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how to draw a sample."""
     monkeypatch.setattr(golden_files, "MAX_ROWS", 3)
-    found = problems(tmp_path, "\n".join(ROW.replace('"a"', str(n)) for n in range(10)))
+    write_rows(tmp_path / "rows.jsonl", 10)
+    found = problems(tmp_path, (tmp_path / "rows.jsonl").read_bytes())
     assert found == ["g.jsonl:4: over 3 rows; fix: split the file, or draw a sample with `gate sample`"]
 
 
