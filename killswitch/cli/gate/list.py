@@ -76,7 +76,7 @@ def table_of(records: Sequence[GateRecord]) -> Table:
     """One row a run. The id and the verdict are whole at any width: `role approve` and `gate show` need the id."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for name in ("run", "verdict", "candidate", "prod", "rows", "cost", "by"):
-        table.add_column(name, no_wrap=name in ("run", "verdict"), overflow="fold")
+        table.add_column(name, no_wrap=name in ("run", "verdict"), overflow="fold", min_width=len(name))
     for one in records:
         verdict = VERDICT_WORDS[one.verdict] + (" (approved)" if one.approval is not None else "")
         points = ", point estimates" if one.point_estimates else ""

@@ -115,15 +115,17 @@ def said_besides(report: GateReport) -> Iterator[str]:
 def next_steps(record: GateRecord, unrecorded: str = "") -> list[str]:
     """What to do next, one sentence or command each. ``unrecorded``: see `GateReport`."""
     role, run = shlex.quote(record.role), shlex.quote(record.run)
+    # short enough not to be broken in two, which would be pasted as two lines; the promotion names its run by itself
+    promote = f'killswitch role promote {role} --reason "why"'
     waive = f'to go on without: killswitch role waive {role} --owner WHO --reason "why" --until 7d'
     if unrecorded and record.verdict in (GateVerdict.PASS, GateVerdict.NEEDS_APPROVAL):
         return [f"{unrecorded}: no promotion can rest on this run; run the gate of the role's own slots, and record it"]
     if record.allows_promotion:
-        return [f'killswitch role promote {role} --reason "gate run {record.run}"']
+        return [promote]
     if record.verdict is GateVerdict.NEEDS_APPROVAL:
         return [
             f'a person decides: killswitch role approve {role} {run} --reason "why"',
-            f"then: killswitch role promote {role}",
+            f"then: {promote}",
         ]
     if record.verdict is GateVerdict.TOO_FEW_ROWS:
         return [*_more_rows(record), waive]

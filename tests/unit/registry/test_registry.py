@@ -305,7 +305,7 @@ def test_a_passed_run_needs_no_approval(world: Registries) -> None:
 def test_a_damaged_run_stops_a_promotion_but_for_a_waiver(world: Registries) -> None:
     registry = world.ready(RUN)
     world.put(keys.gate_run(ROLE, "20260921T130000Z-a2"), b"{")
-    with pytest.raises(Refused, match="it may have failed, so no run counts: `killswitch gate list .*` names its key"):
+    with pytest.raises(Refused, match=r"it may have failed, so no run counts: `killswitch gate list .*` names its key"):
         promote(registry)
     registry.waive(ROLE, owner="ann", reason="a damaged run", expires_at=AT + 3600.0)
     assert promote(registry).prod == NEW

@@ -200,8 +200,9 @@ def test_a_run_that_was_stopped_says_how_to_go_on_and_offers_no_waiver(form: Cal
 @pytest.mark.parametrize(
     ("verdict", "step"),
     [
-        (GateVerdict.PASS, "killswitch role promote review_triage"),
+        (GateVerdict.PASS, 'next: killswitch role promote review_triage --reason "why"\n'),
         (GateVerdict.NEEDS_APPROVAL, "killswitch role approve review_triage"),
+        (GateVerdict.NEEDS_APPROVAL, 'then: killswitch role promote review_triage --reason "why"\n'),
         (GateVerdict.FAIL, "killswitch role waive review_triage"),
         (GateVerdict.TOO_FEW_ROWS, "add rows to the golden set"),
         (GateVerdict.UNKNOWN, "run the gate again"),
