@@ -24,7 +24,7 @@ from killswitch.roles.promotable import (
     why_no_waiver,
 )
 from killswitch.roles.retirement import RetirementDate
-from killswitch.roles.role import Role
+from killswitch.roles.role import ProdOrigin, Role
 from killswitch.roles.waiver import Waiver
 from killswitch.roles.waiver import from_document as waiver_from_document
 from killswitch.stores import Compare, Store, keys
@@ -127,14 +127,18 @@ def stored_gate(
     setup = None
     if config is not None and role.prod is not None and role.candidate is not None:
         setup = config.setup(role.prod, role.candidate)
+    back = _taken_back(store, role, since=now - max(max_age, _age_of(waiver, now)) - _DAY)
+    rested_on = None if back is None else back[1]
     facts = GateFacts(
         role=role,
         runs=[one.record for one in runs],
         waiver=waiver,
-        taken_back_at=_taken_back_at(store, role, since=now - max(max_age, _age_of(waiver, now)) - _DAY),
+        taken_back_at=None if back is None else back[0],
         setup=setup,
         max_age=max_age,
         now=now,
+        taken_back_run=None if rested_on is None else rested_on.gate_run,
+        taken_back_waiver=waiver is not None and rested_on is not None and rested_on.waiver == waiver_in_words(waiver),
     )
     return StoredGate(facts, {one.record.run: one.revision for one in runs}, newest_revision, waiver_revision, problem)
 
@@ -176,13 +180,13 @@ def _age_of(waiver: Waiver | None, now: float) -> float:
     return 0.0 if waiver is None else now - waiver.at
 
 
-def _taken_back_at(store: Store, role: Role, *, since: float) -> float | None:
-    """When the candidate last stopped being prod, None where the history since then does not say so."""
+def _taken_back(store: Store, role: Role, *, since: float) -> tuple[float, ProdOrigin | None] | None:
+    """When the candidate last stopped being prod, and how it had become it; None where no history since then says."""
     newer: Role = role
     for entry in StoredRoles(store).newest_first(role.name, last=role.number):
         older = entry.role
         if older.prod == role.candidate and newer.prod != role.candidate:
-            return newer.updated_at
+            return newer.updated_at, older.origin
         if newer.updated_at < since:
             return None
         newer = older

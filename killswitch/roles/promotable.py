@@ -30,7 +30,8 @@ class GateFacts:
     """What is known of a role's gate. Times are Unix seconds.
 
     ``runs``: those kept of the last ``max_age`` seconds, and others. ``taken_back_at``: when the candidate last stopped
-    being prod, None where it never was. ``setup``: of the role's file, None where it is not at hand.
+    being prod, None where it never was; ``taken_back_run``, ``taken_back_waiver``: what it had become prod on, which is
+    used up also where clocks differ. ``setup``: of the role's file, None where it is not at hand.
     """
 
     role: Role
@@ -40,6 +41,8 @@ class GateFacts:
     setup: str | None
     max_age: float
     now: float
+    taken_back_run: str | None = None
+    taken_back_waiver: bool = False
 
     def of_the_pair(self) -> list[GateRecord]:
         """The runs that compared this prod with this candidate, the one that ended last at the end."""
@@ -75,7 +78,9 @@ def allowing_run(facts: GateFacts) -> GateRecord:
     if age > facts.max_age:
         limit = span_in_words(facts.max_age)
         raise Refused(f"gate run {run.run} is {span_in_words(age)} old, over max_evidence_age of {limit}; {again}")
-    if facts.taken_back_at is not None and run.ended_at <= facts.taken_back_at:
+    if facts.taken_back_at is not None and (
+        run.ended_at <= facts.taken_back_at or run.run == facts.taken_back_run
+    ):  # fmt: skip
         raise Refused(
             f"{plain(candidate, _SHOWN)} was prod of role {role.name} and was taken back at"
             f" {to_iso(facts.taken_back_at)}, after gate run {run.run}; add golden rows that show what went wrong, then"
@@ -179,7 +184,7 @@ def holding_waiver(facts: GateFacts) -> Waiver | None:
     waiver, role = facts.waiver, facts.role
     if waiver is None or not waiver.holds_for(prod=role.prod, candidate=role.candidate, now=facts.now):
         return None
-    if facts.taken_back_at is not None and waiver.at <= facts.taken_back_at:
+    if facts.taken_back_at is not None and (waiver.at <= facts.taken_back_at or facts.taken_back_waiver):
         return None
     return waiver
 

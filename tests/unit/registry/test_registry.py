@@ -340,6 +340,22 @@ def test_a_rollback_takes_back_no_later_promotion_of_its_model(world: Registries
     assert slots(world.role()) == slots(judged)
 
 
+@pytest.mark.parametrize("on", ["a run", "a waiver"])
+def test_what_was_promoted_on_is_used_up_whatever_clocks_say(world: Registries, on: str) -> None:
+    """The clock of the machine that ran the gate, or waived it, is two minutes ahead of the one that rolls back."""
+    registry = world.ready(replace(RUN, ended_at=AT + 100.0) if on == "a run" else None)
+    if on == "a waiver":
+        world.now += 100.0
+        registry.waive(ROLE, owner="bea", reason="a test", expires_at=world.now + 3600.0)
+    promote(registry)
+    world.now = AT + 10.0
+    world.back(registry)
+    world.now = AT + 300.0
+    registry.set_candidate(ROLE, NEW, reason="again")
+    with pytest.raises(Refused, match="taken back"):
+        promote(registry)
+
+
 def test_no_entry_of_a_history_is_overwritten(world: Registries) -> None:
     """Someone who writes the store by hand may take its number: then the change is not made."""
     world.ready(RUN)
