@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.servers.certificates import Certificate
+from tests.servers.freezing import freeze
 
 ETCD = os.environ.get("KILLSWITCH_TEST_ETCD", "etcd")  # `make compat` names another version's program
 START_SECONDS = 60.0  # a machine under load is slow to start; nothing waits longer than it must
@@ -108,9 +109,9 @@ class EtcdMember:
         self.wait_until_healthy()
 
     def pause(self) -> None:
-        """SIGSTOP: the kernel goes on accepting connections, and nobody answers."""
+        """SIGSTOP: the kernel goes on accepting connections, and no one answers."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
         self._paused = True
 
     def resume(self) -> None:

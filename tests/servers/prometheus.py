@@ -24,6 +24,7 @@ from typing import Any, Self
 from killswitch.sources.scrape.exposition import series_of
 from killswitch.sources.scrape.sample_history import SampleHistory
 from tests.servers.etcd import free_ports, wait_until
+from tests.servers.freezing import freeze
 
 # `make compat` names another version's programs
 PROMETHEUS = os.environ.get("KILLSWITCH_TEST_PROMETHEUS", "prometheus")
@@ -162,7 +163,7 @@ class PrometheusServer:
     def pause(self) -> None:
         """SIGSTOP: connections are accepted by the kernel, and nobody answers."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def resume(self) -> None:
         assert self._process is not None

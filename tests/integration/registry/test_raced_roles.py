@@ -48,7 +48,7 @@ class Changers:
 
     def wait(self) -> None:
         for process in self.processes:
-            process.wait(240)
+            assert process.wait(240) == 0
 
     def told(self) -> list[dict[str, Any]]:
         lines = [line for file in self._folder.glob("p*") for line in file.read_text().splitlines()]
