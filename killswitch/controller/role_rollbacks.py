@@ -108,7 +108,9 @@ class RoleRollbacks:
     ) -> None:
         assert flag.trip is not None
         if slots.role in damaged:
-            if slots.kind is PairKind.WATCH:
+            last = self._registry.readable(slots.role)[0].role  # as its history says
+            done = last is not None and (flag.control, flag.rollout_canary) != (last.previous, last.prod)
+            if slots.kind is PairKind.WATCH and not done:
                 self._page(rollout, flag, slots.role, damaged[slots.role])
             return
         if role is None or (flag.control, flag.rollout_canary) != (role.previous, role.prod):

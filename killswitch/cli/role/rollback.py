@@ -71,7 +71,8 @@ def _name_flags(hand: Hand, role: str, left: str) -> None:
         for flag in armed:
             pair = stored_pair(hand.store, flag.rollout, flag.generation)
             if flag.canary == left and flag.canary_percent > 0.0 and pair is not None and pair.role == role:
-                still = f"{flag.rollout} is armed: routers without role_route still give {flag.canary_percent:g}% {left}"
+                share = f"{flag.canary_percent:g}%"
+                still = f"{flag.rollout} is armed: routers without role_route still give {share} {left}"
                 fix = f'`killswitch trip {flag.rollout} --reason "rolled back"`'
                 print_problems([one_line(f"{still}; stop it: {fix}")], style="yellow")
     except KillswitchError as error:

@@ -216,6 +216,18 @@ def test_what_cannot_be_rolled_back_is_paged_once() -> None:
     assert "damaged" in why
 
 
+def test_a_role_damaged_after_its_rollback_pages_no_trip() -> None:
+    """Its history says that the trip has been followed already."""
+    world = Watched()
+    world.trip()
+    world.replica().look()
+    assert world.role.prod == OLD
+    world.all.put(keys.role(ROLE), b"damaged")
+    for replica in (world.replica("r0"), world.replica("r1")):
+        replica.look()
+    assert world.pages("CANNOT_ACT") == []
+
+
 def test_nothing_is_read_without_a_watch() -> None:
     world = Watched()
     calls: list[Call] = []
