@@ -20,7 +20,7 @@ def not_rolled_back(role: str, flag: Flag, why: str, *, at: float, settings: Pag
         auto_action=f"none: services that ask for role {role} keep its prod; the rollback is tried every few seconds",
         steps=(
             f'Roll it back by hand: `killswitch role rollback {role} --to "{good}" --reason "why"`',
-            f"See the role and its history: `killswitch role show {role}`",
+            f"See the role, and how a damaged one is restored before that: `killswitch role show {role}`",
             f"See what the trip has found: `killswitch explain {flag.rollout}`",
         ),
     )  # fmt: skip

@@ -93,4 +93,4 @@ def _day(at: float) -> str:
 
 
 def _instead(date: RetirementDate) -> str:
-    return "" if date.replacement is None else f"; its provider names {plain(date.replacement, 80)} instead"
+    return "" if date.replacement is None else f"; use {plain(date.replacement, 80)} instead"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from typing import Annotated
@@ -59,7 +60,7 @@ def end_of(until: str, now: float) -> float:
             return from_iso(f"{until}T00:00:00Z") + DAY
         if "T" in until:
             return from_iso(until)
-        return now + parse_duration(until)
+        return float(math.floor(now + parse_duration(until)))  # people read the end
     except (BadDocument, UnitError) as error:
         forms = "write a date such as 2026-12-24, a time such as 2026-12-24T18:00:00Z, or an age such as 7d"
         raise BadSettings([f"--until {until}: {forms} ({error})"]) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -137,6 +138,7 @@ def test_a_waiver_is_shown_and_promotes(pair: Shell) -> None:
         "role", "waive", "triage", "--owner", "ann", "--until", "7d", "--reason", "the provider is down", "--yes"
     )
     assert waived.exit_code == 0, waived.output
+    assert re.search(r"waived until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", waived.stdout)  # no milliseconds
     shown = pair("role", "show", "triage").stdout
     assert "waived by ann until" in shown
     assert "may be promoted: no gate" in shown

@@ -19,7 +19,7 @@ def test_a_model_is_retired_from_its_date_on() -> None:
     known = Retirements([FILE])
     assert known.retired(MODEL, AT - 1) is None
     assert known.retired(MODEL, AT) == (
-        "gpt-4o-2024-08-06 was retired on 2026-11-20 (retirements.yaml); its provider names gpt-5-2025-08-07 instead"
+        "gpt-4o-2024-08-06 was retired on 2026-11-20 (retirements.yaml); use gpt-5-2025-08-07 instead"
     )
     assert known.retired("another", AT) is None
 
