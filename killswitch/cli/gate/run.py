@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,8 +16,8 @@ import typer
 
 from killswitch.cli import console
 from killswitch.cli.gate.progress import shown
+from killswitch.cli.gate.run_options import RunOptions, micros_of, named_pair, seconds_between
 from killswitch.cli.gate.show import as_json_of
-from killswitch.cli.histories import seconds_of
 from killswitch.cli.invocation import (
     EXIT_REFUSED,
     EXIT_UNWANTED,
@@ -73,9 +72,8 @@ from killswitch.registry import gate_runs
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.config import RoleConfig
 from killswitch.roles.gate_record import GateVerdict
-from killswitch.roles.role import check_model, check_role_name
+from killswitch.roles.role import check_role_name
 from killswitch.rules.role_files import load_roles
-from killswitch.rules.units import UnitError, parse_money
 from killswitch.stores import Store
 
 EXIT_OF: Final[Mapping[GateVerdict, int]] = {
@@ -88,26 +86,6 @@ EXIT_OF: Final[Mapping[GateVerdict, int]] = {
 MAX_CONCURRENCY: Final = 256
 MAX_PATIENCE: Final = 86_400.0
 MAX_AGE_ALLOWED: Final = 7 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The options of one run. ``most``: micro-dollars. Durations are seconds."""
-
-    role: str
-    golden: Path | None
-    rows: int | None
-    concurrency: int
-    patience: float
-    most: int | None
-    cache: Path
-    max_age: float
-    fresh: bool
-    report: Path | None
-    point_estimates: bool
-    record: bool
-    yes: bool
-    as_json: bool
 
 
 def command(  # long: one line an option
@@ -154,15 +132,15 @@ def command(  # long: one line an option
             _forget(folder, role)
             return
         with errors_as_messages():
-            wanted = _Wanted(
+            wanted = RunOptions(
                 role=check_role_name(role),
                 golden=golden,
                 rows=rows,
                 concurrency=concurrency,
-                patience=_between("--patience", patience, 1.0, MAX_PATIENCE),
-                most=_money(max_dollars),
+                patience=seconds_between("--patience", patience, 1.0, MAX_PATIENCE),
+                most=micros_of(max_dollars),
                 cache=folder,
-                max_age=_between("--max-answer-age", max_answer_age, 1.0, MAX_AGE_ALLOWED),
+                max_age=seconds_between("--max-answer-age", max_answer_age, 1.0, MAX_AGE_ALLOWED),
                 fresh=fresh,
                 report=report,
                 point_estimates=accept_point_estimates,
@@ -170,7 +148,7 @@ def command(  # long: one line an option
                 yes=yes,
                 as_json=as_json,
             )
-            pair = _pair(prod, candidate)
+            pair = named_pair(prod, candidate)
         if pair is not None:
             with errors_as_messages():
                 loaded = load_settings(settings, store=store, roles=roles)
@@ -181,7 +159,7 @@ def command(  # long: one line an option
     raise typer.Exit(EXIT_OF[verdict])
 
 
-def _first_look(wanted: _Wanted, settings: Settings, pair: tuple[str, str]) -> GateVerdict:
+def _first_look(wanted: RunOptions, settings: Settings, pair: tuple[str, str]) -> GateVerdict:
     """Without the registry. Only a cap a day needs the store."""
     question = _question(wanted, settings, pair, recorded=False)
     capped = question.config.max_micros_a_day is not None
@@ -189,7 +167,7 @@ def _first_look(wanted: _Wanted, settings: Settings, pair: tuple[str, str]) -> G
     return _answer(wanted, ended, None, "a first look without the registry is not recorded: no promotion rests on it")
 
 
-def _recorded(wanted: _Wanted, settings: Settings, store: Store) -> GateVerdict:
+def _recorded(wanted: RunOptions, settings: Settings, store: Store) -> GateVerdict:
     stored = StoredRoles(store).required(wanted.role).role
     assert stored is not None, "a role that is not there is refused"
     if stored.prod is None or stored.candidate is None:
@@ -210,7 +188,7 @@ def _recorded(wanted: _Wanted, settings: Settings, store: Store) -> GateVerdict:
     return _answer(wanted, ended, partial(gate_runs.keep, store, ended.record), "")
 
 
-def _question(wanted: _Wanted, settings: Settings, pair: tuple[str, str], *, recorded: bool) -> GateQuestion:
+def _question(wanted: RunOptions, settings: Settings, pair: tuple[str, str], *, recorded: bool) -> GateQuestion:
     config = _config(settings, wanted.role)
     path = wanted.golden or config.golden
     if path is None:
@@ -236,7 +214,7 @@ def _config(settings: Settings, role: str) -> RoleConfig:
     return roles[role]
 
 
-def _run(wanted: _Wanted, question: GateQuestion, store: Callable[[], Store] | None) -> EndedRun:
+def _run(wanted: RunOptions, question: GateQuestion, store: Callable[[], Store] | None) -> EndedRun:
     config = question.config
     prices = prices_of(config, question.prod, question.candidate)
     over = threading.Event()
@@ -304,7 +282,7 @@ def _say_too_few(rows: int, config: RoleConfig) -> None:
         console.err.print(said, style="yellow", markup=False, soft_wrap=True)
 
 
-def _agree(wanted: _Wanted, estimate: CostEstimate) -> None:
+def _agree(wanted: RunOptions, estimate: CostEstimate) -> None:
     """Say what it may cost, and ask. Ends the command with 2 where no one agrees: no number has failed."""
     said = f"role {wanted.role}: {estimate.sentence}"
     console.err.print(one_line(said), markup=False, soft_wrap=True)
@@ -320,7 +298,7 @@ def _agree(wanted: _Wanted, estimate: CostEstimate) -> None:
         fail("nothing was asked")
 
 
-def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, unrecorded: str) -> GateVerdict:
+def _answer(wanted: RunOptions, ended: EndedRun, keep: Callable[[], None] | None, unrecorded: str) -> GateVerdict:
     """Record the run, write and print its report; the verdict."""
     record, trouble = ended.record, None
     if not ended.complete:
@@ -366,30 +344,6 @@ def _forget(folder: Path, role: str) -> None:
     with errors_as_messages():
         there = forget_answers(folder, check_role_name(role))
     say(f"the kept answers of {role} are deleted" if there else f"no answers of {role} are kept in {folder}")
-
-
-def _pair(prod: str | None, candidate: str | None) -> tuple[str, str] | None:
-    if prod is None and candidate is None:
-        return None
-    if prod is None or candidate is None:
-        raise BadSettings(["--prod and --candidate go together: give both, or neither to compare the role's slots"])
-    return check_model(prod), check_model(candidate)
-
-
-def _between(option: str, text: str, least: float, most: float) -> float:
-    seconds = seconds_of(option, text)
-    if not least <= seconds <= most:
-        raise BadSettings([f"{option} {text}: write 1s to {most / 86_400:g}d"])
-    return seconds
-
-
-def _money(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_money(text if text.startswith("$") else f"${text}")
-    except UnitError as error:
-        raise BadSettings([f"--max-dollars {text}: {error}"]) from error
 
 
 @contextmanager
