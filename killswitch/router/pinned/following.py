@@ -208,10 +208,10 @@ class RolesFollower(Background):
         return True
 
     def _ask_store(self, *, whole: bool) -> RolesRead:
-        known, sent_at = self._memory.read_revision, self._clock()
-        view: ReadView = self._reader.read(
-            (), prefixes=(keys.ROLES,), counted=(keys.ROLES,), changed_after=0 if whole else known
-        )
+        memory, sent_at = self._memory, self._clock()
+        known = memory.newest_revision
+        after = 0 if whole else memory.read_revision
+        view: ReadView = self._reader.read((), prefixes=(keys.ROLES,), counted=(keys.ROLES,), changed_after=after)
         return RolesRead(sent_at, known, view.items, view.revision, whole=whole, count=view.counts[keys.ROLES])
 
     def _check_watch(self, before: RolesMemory, read: RolesRead) -> None:
@@ -246,7 +246,7 @@ class RolesFollower(Background):
             self._note(Happening.CHANGE)
         elif isinstance(event, Connected):
             # the store answers again; if its revision is older than ours, it lags or was restored
-            if self._retries > 0 or event.revision < self._memory.read_revision:
+            if self._retries > 0 or event.revision < self._memory.newest_revision:
                 self._read_soon(READ_SPREAD)
             self._watching = True
         else:

@@ -68,6 +68,12 @@ class RolesMemory:
     closed: str | None = None
 
     @property
+    def newest_revision(self) -> int:
+        """The highest revision that a read or the watch has shown: a read that is sent now must not be older."""
+        seen = (one.revision for one in self.roles.values())
+        return max(self.read_revision, max(seen, default=0), max(self.gone.values(), default=0))
+
+    @property
     def known(self) -> int:
         """How many keys there are under the prefix, as far as this memory knows."""
         return len(self.roles) + len(self.left_out)
@@ -75,9 +81,9 @@ class RolesMemory:
 
 @dataclass(frozen=True, slots=True)
 class RolesRead:
-    """A linearizable read, sent at ``sent_at``. ``known_revision``: of the read before it.
+    """A linearizable read, sent at ``sent_at``. ``known_revision``: `RolesMemory.newest_revision` before it was sent.
 
-    ``items``: all roles if ``whole``, else those written after ``known_revision``. ``count``: how many keys there are.
+    ``items``: all roles if ``whole``, else those written after the read before it. ``count``: how many keys there are.
     """
 
     sent_at: float

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,6 +248,24 @@ def test_a_replaced_sqlite_file_is_read_again(tmp_path: Path) -> None:
         with writing(f"sqlite://{path}") as store:
             put_roles(store, role(prod="after", number=2))
         until_model(roles, REVIEW, "after")
+
+
+def test_what_the_watch_brought_of_a_lost_store_is_left(tmp_path: Path) -> None:
+    """The newest pin came by the watch, and the store was restored from before it: no read may keep that pin."""
+    path, old = tmp_path / "store.db", tmp_path / "old.db"
+    url = f"sqlite://{path}"
+    with writing(url) as store:
+        put_roles(store, role(prod="good"))
+    shutil.copy(path, old)
+    with served(url, reread_every=4.0) as roles:
+        until_model(roles, REVIEW, "good")
+        with writing(url) as store:
+            put_roles(store, role(prod="bad", number=2))
+        until_model(roles, REVIEW, "bad")  # by the watch, within a quarter of a second
+        for part in ("-wal", "-shm"):
+            path.with_name(path.name + part).unlink(missing_ok=True)
+        old.replace(path)
+        until_model(roles, REVIEW, "good")
 
 
 def test_a_compacted_watch_goes_on_from_a_read(etcd: EtcdCluster) -> None:

@@ -76,6 +76,13 @@ def test_a_store_that_was_set_back_is_believed() -> None:
     assert prod(laws.after_change(after, written(item("a", "m3", 31)))) == {"a": "m3"}
 
 
+def test_what_the_watch_has_shown_is_known_to_the_next_read() -> None:
+    memory = laws.after_read(RolesMemory(), read(item("a", "m1", 3), revision=5))
+    assert memory.newest_revision == 5
+    assert laws.after_change(memory, written(item("a", "m2", 7))).newest_revision == 7
+    assert laws.after_change(memory, deleted("a", 8)).newest_revision == 8
+
+
 def test_a_read_of_changes_sees_that_it_misses_a_deletion() -> None:
     memory = laws.after_read(RolesMemory(), read(item("a", "m1", 3), item("b", "m1", 3), revision=5))
     quiet = read(revision=9, known=5, whole=False, count=2)
