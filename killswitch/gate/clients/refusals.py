@@ -29,6 +29,8 @@ _NOT_TAKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _NOT_TAKEN_CODES: Final = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
+# OpenAI's 429 for a prompt over the limit a minute: no wait helps, and each try holds all other rows up
+_TOO_LARGE: Final = re.compile(r"request too large|tokens must be reduced", re.IGNORECASE)
 _CUT_SHORT: Final = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
 
 
@@ -63,7 +65,7 @@ def failed_response(
             else "are the role's `url` and the model's id right?"
         )
         return FailedCall(CallFailure.UNKNOWN_MODEL, f"{sentence}; {fix}", False, absence=absence)
-    if status == 429:
+    if status == 429 and not _TOO_LARGE.search(said):
         wait = retry_after(headers, errors)
         return FailedCall(CallFailure.RATE_LIMITED, sentence, False, retry_after=wait)
     if status >= 500 or status in _BUSY:

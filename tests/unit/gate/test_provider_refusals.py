@@ -119,6 +119,9 @@ def test_another_mistake_leaves_no_parameter_out(body: dict[str, Any]) -> None:
         (429, gemini("You exceeded your current quota, please check your plan and billing details.",
                      "RESOURCE_EXHAUSTED", 429), CallFailure.RATE_LIMITED),
         (429, openai("Rate limit reached for m-1", "rate_limit_exceeded"), CallFailure.RATE_LIMITED),
+        (429, openai("Request too large for m-1 on tokens per min (TPM): Limit 30000, Requested 41000. The input or"
+                     " output tokens must be reduced in order to run successfully.", "rate_limit_exceeded"),
+         CallFailure.BAD_REQUEST),
         (529, anthropic("Overloaded", "overloaded_error"), CallFailure.TRANSIENT),
         (502, "<html>Bad gateway</html>", CallFailure.TRANSIENT),
         (500, "", CallFailure.TRANSIENT),
