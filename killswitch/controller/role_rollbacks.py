@@ -109,8 +109,8 @@ class RoleRollbacks:
         assert flag.trip is not None
         if slots.role in damaged:
             last = self._registry.readable(slots.role)[0].role  # as its history says
-            done = last is not None and (flag.control, flag.rollout_canary) != (last.previous, last.prod)
-            if slots.kind is PairKind.WATCH and not done:
+            followed = last is not None and (flag.control, flag.rollout_canary) != (last.previous, last.prod)
+            if slots.kind is PairKind.WATCH and not followed:
                 self._page(rollout, flag, slots.role, damaged[slots.role])
             return
         if role is None or (flag.control, flag.rollout_canary) != (role.previous, role.prod):
