@@ -164,7 +164,7 @@ def _first_look(wanted: RunOptions, settings: Settings, pair: tuple[str, str]) -
     question = _question(wanted, settings, pair, recorded=False)
     capped = question.config.max_micros_a_day is not None
     ended = _run(wanted, question, partial(build_store, settings) if capped else None)
-    return _answer(wanted, ended, None, "a first look without the registry is not recorded: no promotion rests on it")
+    return _answer(wanted, ended, None, "a first look without the registry is not recorded")
 
 
 def _recorded(wanted: RunOptions, settings: Settings, store: Store) -> GateVerdict:
