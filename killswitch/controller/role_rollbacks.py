@@ -120,7 +120,7 @@ class RoleRollbacks:
             return
         found = _Tripped(rollout, flag, role)
         try:
-            done = self._registry.rollback(
+            changed = self._registry.rollback(
                 role.name,
                 reason=f"{flag.rollout} has tripped: {flag.trip.reason}",
                 settings=rollout.page,
@@ -133,7 +133,7 @@ class RoleRollbacks:
             if now is None or (now.prod, now.previous, now.origin) == (role.prod, role.previous, role.origin):
                 self._page(rollout, flag, role.name, str(error))
             return  # else another replica or a person was first
-        log.warning("role %s: prod is %s again, after the trip %s", role.name, done.role.prod, found.incident)
+        log.warning("role %s: prod is %s again, after the trip %s", role.name, changed.role.prod, found.incident)
 
     def _dates(self, role: str) -> Sequence[RetirementDate]:
         """Of the file that the role's file names. One that cannot be read is no reason to keep a bad model."""
