@@ -121,6 +121,8 @@ class StoredRoles:
         low, high = 0, 1
         while there(high):
             low, high = high, high * 2
+        if low == 0:  # none, or someone has deleted the first: what is left must still count
+            return max((number_of(item.key) for item in self._store.list(keys.role_changes(name)).items), default=0)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if there(middle) else (low, middle)

@@ -16,6 +16,7 @@ from killswitch.roles.config import RoleConfig, RoleEndpoint
 from killswitch.roles.gate_record import GateVerdict
 from killswitch.roles.retirement import RetirementDate
 from killswitch.roles.role import Role, RoleChange
+from killswitch.roles.transitions import RoleSlots
 from killswitch.stores import keys
 from tests.doubles.gate_records import AT, NEW, OLD, gate_run
 from tests.doubles.memory_store import Fault, MemoryStore
@@ -354,6 +355,16 @@ def test_what_was_promoted_on_is_used_up_whatever_clocks_say(world: Registries, 
     registry.set_candidate(ROLE, NEW, reason="again")
     with pytest.raises(Refused, match="taken back"):
         promote(registry)
+
+
+def test_a_history_without_its_first_entry_still_counts(world: Registries) -> None:
+    """A damaged role is read from its history: without any, a file could name any model as prod."""
+    registry = world.ready(RUN)
+    world.delete(keys.role_change(ROLE, 1))
+    assert registry.last_number(ROLE) == 2
+    world.put(keys.role(ROLE), b"damaged")
+    with pytest.raises(IllegalTransition, match="which is a promotion"):
+        registry.import_draft(ROLE, RoleSlots("never-seen", None, None), config=None)
 
 
 def test_no_entry_of_a_history_is_overwritten(world: Registries) -> None:
