@@ -318,7 +318,7 @@ def test_the_key_is_never_shown(tmp_path: Path, provider: OpenAIProvider) -> Non
     assert "gate-test-key" not in done.output
 
 
-def test_a_candidate_changed_during_a_run_is_not_recorded_as_asked(tmp_path: Path, provider: OpenAIProvider) -> None:
+def test_a_run_is_recorded_for_the_pair_that_was_asked(tmp_path: Path, provider: OpenAIProvider) -> None:
     """The record is of the pair that was asked; the promotion of another pair then refuses by itself."""
     desk = GateDesk(tmp_path, provider.url, rows=400)
 

@@ -252,7 +252,7 @@ def test_the_roles_cap_a_day_holds(sampler: Sampler, tmp_path: Path) -> None:
     assert 0 < sampler.provider.calls(PROD) < 100
 
 
-def test_a_killed_sample_goes_on_and_pays_only_for_what_was_under_way(sampler: Sampler, tmp_path: Path) -> None:
+def test_a_killed_sample_pays_again_only_for_what_was_under_way(sampler: Sampler, tmp_path: Path) -> None:
     """kill -9 in the middle: no file is there, and the next one asks only for what was not on the disk."""
     sampler.provider.seconds = {PROD: 0.1}
     log, out = sampler.log(*REVIEWS), tmp_path / "golden.jsonl"

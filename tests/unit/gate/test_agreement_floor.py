@@ -64,7 +64,7 @@ def test_below_the_bar_but_near_the_floor_fails_nothing() -> None:
     assert agreement([replace(one, prod_agrees_with_itself=True) for one in rows]) is GateVerdict.FAIL
 
 
-def test_a_prod_that_answers_at_random_is_nothing_to_compare_with() -> None:
+def test_a_prod_that_answers_at_random_compares_with_nothing() -> None:
     found = outcome(gate_rows(400, mismatches=200, own=200))
     assert found.numbers[1].verdict is GateVerdict.UNKNOWN
     assert "so this says nothing" in found.numbers[1].sentence

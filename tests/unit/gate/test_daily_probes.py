@@ -82,7 +82,7 @@ def world() -> World:
     return World()
 
 
-def test_models_are_asked_once_a_day_whatever_the_number_of_looks(world: World) -> None:
+def test_models_are_asked_once_a_day_however_many_looks(world: World) -> None:
     assert world.look() == []
     for _ in range(23):
         world.look(HOUR)
@@ -122,7 +122,7 @@ def test_a_bare_404_counts_on_the_second_day(world: World) -> None:
     assert "Do not rely on a rollback" in " ".join(page.next_steps)
 
 
-def test_a_provider_that_is_down_is_asked_every_hour_and_is_unknown(world: World) -> None:
+def test_a_provider_that_is_down_is_asked_hourly_and_is_unknown(world: World) -> None:
     world.provider.failures[PROD] = Probe(0.0, "503: overloaded")
     pages = [page for _ in range(80) for page in world.look(HOUR)]
     assert len(world.provider.asked) == 80

@@ -94,7 +94,7 @@ def test_a_candidate_that_always_fails_fails_at_the_first_look() -> None:
     assert found.why.startswith("schema: 0 of 79 answers")
 
 
-def test_a_failed_call_is_a_mismatch_without_a_latency_and_with_a_cost() -> None:
+def test_a_failed_call_is_a_mismatch_with_a_cost_and_no_latency() -> None:
     found = outcome(gate_rows(400, failed=4))
     assert number("schema", found).value == number("agreement", found).value == 0.99
     assert number("latency", found).rows == 396
@@ -111,7 +111,7 @@ def test_a_worse_candidate_that_is_dearer_fails() -> None:
     assert outcome(gate_rows(400, dearer=1.2, misfits=40)).verdict is FAIL
 
 
-def test_a_dearer_candidate_is_not_approved_before_the_rest_is_known() -> None:
+def test_a_dearer_candidate_waits_until_the_rest_is_known() -> None:
     assert outcome(gate_rows(50, dearer=1.2)).verdict is FEW
 
 
@@ -207,7 +207,7 @@ def test_a_look_that_cannot_show_the_schema_passes_nothing() -> None:
     assert outcome(gate_rows(600)).verdict is PASS
 
 
-def test_a_number_exactly_at_its_bar_does_not_say_how_many_rows_are_missing() -> None:
+def test_a_number_exactly_at_its_bar_names_no_missing_rows() -> None:
     found = number("schema", outcome(gate_rows(1000, misfits=10)))
     assert (found.verdict, found.rows_missing) == (FEW, None)
     assert "too near to its bar to say" in found.sentence

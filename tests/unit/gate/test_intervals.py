@@ -41,7 +41,7 @@ def test_48_of_50_has_the_textbook_interval() -> None:
     assert share_low(48, 50, 0.05) == pytest.approx(0.879, abs=0.001)
 
 
-def test_299_rows_without_a_failure_show_99_percent_and_298_do_not() -> None:
+def test_299_rows_without_a_failure_show_99_percent_298_do_not() -> None:
     assert share_low(299, 299, 0.05) >= 0.99
     assert share_low(298, 298, 0.05) < 0.99
 
@@ -84,7 +84,7 @@ def test_a_p95_has_an_upper_end_from_59_rows_on() -> None:
     assert p95_ratio(one[:58], other[:58], 0.05, 0.05)[1] == math.inf
 
 
-def test_the_ends_of_one_p95_are_ordered_values_of_the_binomial_law() -> None:
+def test_the_ends_of_one_p95_are_ordered_values() -> None:
     """With prod constant the ratio is the candidate's p95 itself; of 100 the 90th and the 99th value enclose it."""
     low, high = p95_ratio(np.arange(1.0, 101.0), np.ones(100), 0.05, 0.05)
     assert (round(low, 6), round(high, 6)) == (91.0, 99.0)
@@ -109,7 +109,7 @@ def test_a_ratio_of_means_lies_in_its_interval(rows: int, seed: int) -> None:
     assert high >= one.mean() / other.mean() * (1 - 1e-9)
 
 
-def test_costs_in_a_fixed_proportion_have_an_interval_of_no_width() -> None:
+def test_costs_in_a_fixed_proportion_have_no_width() -> None:
     prod = np.tile([100.0, 250.0, 90.0], 20)
     assert mean_ratio(1.05 * prod, prod, 0.01, 0.01) == pytest.approx((1.05, 1.05), abs=1e-8)
 

@@ -63,7 +63,7 @@ def test_the_roles_own_prompt_is_not_asked_twice(tmp_path: Path) -> None:
     assert inputs(sampled(tmp_path, [{"messages": turns}], system="Another.")) == [turns]
 
 
-def test_broken_lines_are_counted_by_reason_with_the_first_of_each(tmp_path: Path) -> None:
+def test_broken_lines_are_counted_by_reason_with_each_first(tmp_path: Path) -> None:
     lines: list[Any] = [
         {"input": "good"}, b"{", [1], b"", {"output": "x"}, {"input": ""}, b"\xff\xfe", b"[" * 5000,
         b'{"input": "\\ud800"}', {"messages": [{"role": "user"}]}, b'{"input": "' + b"x" * 1_100_000 + b'"}',

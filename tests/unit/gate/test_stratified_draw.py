@@ -39,7 +39,7 @@ def test_an_input_of_two_strata_is_drawn_once() -> None:
     assert len({text for text, _ in found}) == len(found) == 30
 
 
-def test_a_rare_stratum_has_five_rows_and_the_rest_is_like_traffic() -> None:
+def test_a_rare_stratum_has_five_rows_the_rest_is_like_traffic() -> None:
     assert Counter(stratum for _, stratum in drawn(TRAFFIC, 100)) == {"rare": 5, "usual": 95}
 
 

@@ -131,7 +131,7 @@ def test_a_promotion_loses_to_whoever_was_first(world: Registries) -> None:
     world.check_history()
 
 
-def test_another_candidate_does_not_keep_a_rollback_from_going_on(world: Registries) -> None:
+def test_another_candidate_keeps_no_rollback_from_going_on(world: Registries) -> None:
     registry = world.promoted(RUN)
     made = world.back(registry, agree=lambda *_: world.registry("bea@desk").set_candidate(ROLE, "gpt-6", reason="next"))
     assert slots(made.role) == (OLD, "gpt-6", None)

@@ -148,7 +148,7 @@ class AnyOrderOfChanges(RuleBasedStateMachine):
 TestAnyOrderOfChanges = AnyOrderOfChanges.TestCase
 
 
-def test_a_rollback_takes_a_candidate_that_it_makes_prod_out_of_its_slot() -> None:
+def test_a_rollback_to_the_candidate_empties_its_slot() -> None:
     role = Role(NAME, "m2", "m1", "m1", 3, RoleChange.CANDIDATE_SET, 1.0, "ann")
     after = roll_back(role, to=None, was_prod=lambda _: True, now=2.0, by="ann")
     assert (after.prod, after.candidate, after.previous) == ("m1", None, None)

@@ -90,7 +90,7 @@ def test_a_label_named_as_the_rest_is_not_the_rest() -> None:
     assert found.counts[3][2] == 1
 
 
-def test_classes_are_shown_worst_first_and_only_where_there_are_some() -> None:
+def test_classes_are_shown_worst_first_where_there_are_some() -> None:
     good = row(1, "bug", answer("bug"), answer("bug"), of="plain")
     bad = row(2, "bug", answer("bug"), answer("other"), of="hard")
     assert [one.name for one in classes((good, bad))] == ["hard", "plain"]

@@ -190,7 +190,7 @@ def test_a_run_that_is_not_recorded_promises_no_promotion(form: Callable[[GateRe
 
 
 @each_form
-def test_a_run_that_was_stopped_says_how_to_go_on_and_offers_no_waiver(form: Callable[[GateReport], str]) -> None:
+def test_a_stopped_run_says_how_to_go_on_and_offers_no_waiver(form: Callable[[GateReport], str]) -> None:
     stopped = replace(report_of((), record(GateVerdict.UNKNOWN, "it was stopped")), unrecorded=UNFINISHED)
     shown = " ".join(unescape(form(stopped)).split())
     assert "run the same command again" in shown
