@@ -47,6 +47,12 @@ def failed_calls(results: Sequence[RowResult]) -> FailedCalls:
     )
 
 
+def is_silent(results: Sequence[RowResult]) -> bool:
+    """Whether no call of the candidate has ended well: then it is not known what it says, and no row is a mismatch."""
+    failed = failed_calls(results)
+    return 0 < failed.candidate == failed.candidate_failed
+
+
 def is_storm(results: Sequence[RowResult], outcome: GateOutcome, judge: Judge) -> bool:
     """Whether a FAIL rests on failures that prod's provider may explain.
 

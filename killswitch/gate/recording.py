@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from killswitch.gate.answers import Answer, RowResult
 from killswitch.gate.golden import GoldenSet
 from killswitch.gate.judging import GateOutcome
-from killswitch.gate.provider_failures import Judge, failed_calls, is_storm
+from killswitch.gate.provider_failures import Judge, failed_calls, is_silent, is_storm
 from killswitch.gate.running import GateRun
 from killswitch.registry.gate_runs import run_id
 from killswitch.roles.config import RoleConfig
@@ -21,8 +21,9 @@ from killswitch.wording import counted, plain
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """A run with its verdict. ``outcome``: None before the first row. ``storm``: prod's own calls failed so often that
-    its answers are no evidence. ``complete``: whether it has judged all that it wanted; else it can go on later.
+    """A run with its verdict. ``outcome``: None before the first row. ``storm``: prod's own calls failed so often, or
+    all of the candidate's, that the answers are no evidence. ``complete``: whether it has judged all that it wanted;
+    else it can go on later.
     """
 
     record: GateRecord
@@ -51,7 +52,7 @@ def ended_run(run: GateRun, facts: RunFacts, judge: Judge) -> EndedRun:
     """The record of a run, with the verdict that it may have after all."""
     outcome, storm = run.outcome, False
     if outcome is not None:
-        storm = is_storm(run.results, outcome, judge)
+        storm = is_silent(run.results) or is_storm(run.results, outcome, judge)
         outcome = _after_all(run, outcome, facts.config, storm=storm)
     verdict, why = GateVerdict.UNKNOWN, run.broken_off or "no row was asked"
     if outcome is not None:
@@ -105,6 +106,12 @@ def _after_all(run: GateRun, outcome: GateOutcome, config: RoleConfig, *, storm:
 
 def _storm_in_words(results: Sequence[RowResult]) -> str:
     failed = failed_calls(results)
+    if is_silent(results):
+        why = plain(results[0].candidate.answer.failure or "", 200)
+        return (
+            f"no call of the candidate has ended well ({counted(failed.candidate, 'call')}; the first: {why}), so "
+            "it is not known what it says; look at its url and id in the role file, then run it again"
+        )
     return (
         f"{failed.prod_failed} of {counted(failed.prod, 'call')} of prod failed, too, so the "
         f"{counted(failed.candidate_failed, 'failed call')} of the candidate may be the provider's; run it again when "

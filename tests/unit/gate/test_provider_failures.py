@@ -26,6 +26,18 @@ def test_failures_of_the_candidate_alone_are_its_fault(tmp_path: Path) -> None:
     assert ended.record.verdict is GateVerdict.FAIL
 
 
+def test_a_candidate_that_never_answers_is_not_known(tmp_path: Path) -> None:
+    """A proxy that answers each call with a page of HTML says nothing of the model behind it."""
+    trial = Trial(golden_rows(200), tmp_path, candidate=failing(CANDIDATE, 1))
+    ended = trial.ended()
+    assert ended.record.verdict is GateVerdict.UNKNOWN
+    assert ended.storm
+    assert "no call of the candidate has ended well" in ended.record.why
+    once = SaidModel(CANDIDATE, lambda number, _: said(CANDIDATE, label_of(number) if number == first else None))
+    first = int(drawn_order(golden_rows(200))[0].id[1:])
+    assert Trial(golden_rows(200), tmp_path / "once", candidate=once).ended().record.verdict is GateVerdict.FAIL
+
+
 def test_a_storm_that_hits_both_is_no_verdict(tmp_path: Path) -> None:
     trial = Trial(golden_rows(200), tmp_path, prod=failing(PROD, 4), candidate=failing(CANDIDATE, 4, shift=1))
     ended = trial.ended()
