@@ -138,7 +138,7 @@ def stored_gate(
         max_age=max_age,
         now=now,
         taken_back_run=None if rested_on is None else rested_on.gate_run,
-        taken_back_waiver=waiver is not None and rested_on is not None and rested_on.waiver == waiver_in_words(waiver),
+        taken_back_waiver=waiver is not None and back is not None and waiver_revision < back[2],
     )
     return StoredGate(facts, {one.record.run: one.revision for one in runs}, newest_revision, waiver_revision, problem)
 
@@ -180,13 +180,17 @@ def _age_of(waiver: Waiver | None, now: float) -> float:
     return 0.0 if waiver is None else now - waiver.at
 
 
-def _taken_back(store: Store, role: Role, *, since: float) -> tuple[float, ProdOrigin | None] | None:
-    """When the candidate last stopped being prod, and how it had become it; None where no history since then says."""
+def _taken_back(store: Store, role: Role, *, since: float) -> tuple[float, ProdOrigin | None, int] | None:
+    """When the candidate last stopped being prod, how it had become it, and the revision of that change.
+
+    None where the history since ``since`` does not say so.
+    """
     newer: Role = role
     for entry in StoredRoles(store).newest_first(role.name, last=role.number):
         older = entry.role
         if older.prod == role.candidate and newer.prod != role.candidate:
-            return newer.updated_at, older.origin
+            item = store.get(keys.role_change(role.name, newer.number))
+            return newer.updated_at, older.origin, 0 if item is None else item.mod_revision
         if newer.updated_at < since:
             return None
         newer = older

@@ -357,6 +357,18 @@ def test_what_was_promoted_on_is_used_up_whatever_clocks_say(world: Registries, 
         promote(registry)
 
 
+def test_a_new_waiver_in_the_same_words_counts(world: Registries) -> None:
+    registry = world.ready()
+    until = world.now + 3600.0
+    registry.waive(ROLE, owner="bea", reason="a test", expires_at=until)
+    promote(registry)
+    world.back(registry)
+    registry.set_candidate(ROLE, NEW, reason="it is newer")
+    registry.waive(ROLE, owner="bea", reason="a test", expires_at=until)
+    promote(registry)
+    assert world.role().prod == NEW
+
+
 def test_a_history_without_its_first_entry_still_counts(world: Registries) -> None:
     """A damaged role is read from its history: without any, a file could name any model as prod."""
     registry = world.ready(RUN)
