@@ -15,7 +15,7 @@ Message = Mapping[str, Any]  # {"role": …, "content": …}
 
 @dataclass(frozen=True, slots=True)
 class GoldenRow:
-    """``messages``: the input; a plain text is one message of the user. ``line``: where it stands in its file.
+    """``messages``: the input; a plain text is one message of the user. ``line``: its line in the file, from 1.
 
     ``stratum``: the class that it was drawn from (``class`` in the file), None where there is none. ``expect_from``:
     who said the expected label, ``prod`` where `killswitch gate sample` filled it in, "" where the file does not say.

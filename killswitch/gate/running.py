@@ -51,7 +51,7 @@ class ScoresAnswers(Protocol):
 
 
 class GateProgress(Protocol):
-    """What is told of a run while it goes on, all on one thread."""
+    """Shows how far a run is. All calls come from one thread."""
 
     def row(self, done: int, spent: int) -> None:
         """``done`` rows are finished; calls have cost ``spent`` micro-dollars."""

@@ -85,7 +85,7 @@ def sample_of_log(
     """Draw from JSON lines with ``input`` or ``messages``, and perhaps ``class`` and ``output``.
 
     The stratum is the class, else the label in the output (`label_of`). ``system``: the role's own prompt, which is
-    taken off an input that begins with it. ``seen`` is told of bytes as they are read. Memory does not grow with the
+    taken off an input that begins with it. ``seen`` is called with the bytes read. Memory does not grow with the
     log. Raises BadSettings for a file that cannot be read or that changes as it is read.
     """
     count = _Count()

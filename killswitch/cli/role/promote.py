@@ -17,7 +17,7 @@ def command(hand: Hand, role: RoleArgument, reason: ReasonOption) -> None:
     """Give the candidate to all users: it becomes prod, and prod becomes previous.
 
     It needs the newest gate run of exactly these two models: passed, or approved, young enough, and with the setup of
-    the role's file. A waiver (`role waive`) stands in for it. Nothing changes where someone else was faster.
+    the role's file. A waiver (`role waive`) replaces it. If someone else has changed the role first, nothing changes.
 
     Then the rollouts that `watch` in the role's file names are armed. While they are, a trip of theirs rolls the role
     back.

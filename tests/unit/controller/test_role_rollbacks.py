@@ -1,4 +1,4 @@
-"""A tripped watch rolls its role back: once, whoever tripped it, whatever dies in between, and for no other trip."""
+"""A tripped watch rolls its role back once, by whatever it was tripped and whatever dies, and no other trip does."""
 
 from __future__ import annotations
 
