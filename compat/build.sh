@@ -33,3 +33,9 @@ for module in prometheus-*; do
   done
 done
 build victoriametrics victoria-metrics github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics -ldflags "-s -w"
+build helm helm helm.sh/helm/v3/cmd/helm -ldflags "-s -w"
+version=$(cd kube-apiserver && go list -m -f '{{.Version}}' k8s.io/kubernetes)
+[[ $version =~ ^v([0-9]+)\.([0-9]+)\. ]]
+package=k8s.io/component-base/version # without these, the server says that it is v0.0.0, which charts refuse
+build kube-apiserver kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver \
+  -ldflags "-s -w -X $package.gitVersion=$version -X $package.gitMajor=${BASH_REMATCH[1]} -X $package.gitMinor=${BASH_REMATCH[2]}"

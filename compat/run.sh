@@ -75,6 +75,14 @@ run() { # run ETCD PROMETHEUS PROMTOOL: names in $bin, or Debian's on the path
     failed=1
   fi
 }
+what="Helm $("$bin/helm" version --template '{{.Version}}'), $("$bin/kube-apiserver" --version)"
+echo "=== $what"
+if "$venv/bin/pytest" -q -n "${WORKERS:-2}" tests/e2e/test_helm_*.py "$@" | tee "$scratch/output"; then
+  results+=("$(tail -n 1 "$scratch/output"): $what")
+else
+  results+=("FAILED, $(tail -n 1 "$scratch/output"): $what")
+  failed=1
+fi
 run etcd-3.5 prometheus promtool "$@"
 run etcd-3.6 prometheus-3 promtool-3 "$@"
 echo
