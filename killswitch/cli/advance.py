@@ -10,7 +10,7 @@ import typer
 
 from killswitch.cli.armed_pairs import pair_to_raise
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
+from killswitch.cli.invocation import ORIGIN, RolloutArgument, UrlOption, fail, page_settings, person
 from killswitch.cli.plan_view import planned, unchanged, view_with_proof
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
@@ -68,6 +68,7 @@ def command(  # long: its options, and what it says before and after
         seen.gate,
         why=seen.step.sentence,
         by=person(),
+        origin=ORIGIN,
         actor=Actor.PERSON,
         now=time.time(),
         settings=page_settings(hand.settings, rollout),

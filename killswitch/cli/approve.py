@@ -7,11 +7,8 @@ from typing import Annotated
 import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import RolloutArgument, fail, person
+from killswitch.cli.invocation import RolloutArgument, fail
 from killswitch.cli.plan_view import planned
-from killswitch.ramps.gate_inputs import Approval
-from killswitch.ramps.records import approvals_document, approvals_from_document
-from killswitch.stores import Committed, Compare, Put, keys
 
 
 @by_hand(rules=True)
@@ -26,7 +23,8 @@ def command(
     group is not checked.
     """
     _, plan = planned(hand.settings, rollout)
-    flag = hand.switch.required(rollout).flag
+    stored = hand.switch.required(rollout)
+    flag = stored.flag
     assert flag is not None
     stage = next((stage for stage in plan.stages if stage.stage == flag.stage), None)
     asked = () if stage is None else stage.approve
@@ -35,13 +33,10 @@ def command(
         later = next((stage.stage for stage in plan.stages if name in stage.approve), None)
         fix = f"; {later} asks for it: repeat this once the rollout is there" if later is not None else ""
         fail(f"stage {flag.stage} of {rollout} asks for the approval of {known}, not of {name}{fix}")
-    key = keys.approvals(rollout, flag.generation)
-    item = hand.store.get(key)
-    before = () if item is None else approvals_from_document(item.value, rollout=rollout)
-    hand.confirm(f"{rollout}: {name} approves that it leaves {flag.stage} ({flag.canary_percent:g}%).")
-    given = Approval(name, person(), flag.generation, flag.stage, flag.stages[-1].at)
-    put = Put(key, approvals_document((*before, given), rollout=rollout))
-    if not isinstance(hand.store.commit((Compare(key, 0 if item is None else item.mod_revision),), (put,)), Committed):
-        fail(f"someone else has approved {rollout} meanwhile; repeat it")
+
+    def agree() -> None:
+        hand.confirm(f"{rollout}: {name} approves that it leaves {flag.stage} ({flag.canary_percent:g}%).")
+
+    given = hand.holding.approve(rollout, stored, name=name, agree=agree)
     document = {"rollout": rollout, "stage": flag.stage, "approval": name, "by": given.by}
     hand.answer(document, f"{rollout}: approved as {name}, for stage {flag.stage}")

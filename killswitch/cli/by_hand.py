@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate
 
 from killswitch.cli import console  # noqa: F401  loaded before the flip, not during it
 from killswitch.cli.invocation import (
+    ORIGIN,
     JsonOption,
     RolesOption,
     RulesOption,
@@ -22,6 +24,7 @@ from killswitch.cli.invocation import (
     YesOption,
     confirm,
     opened,
+    person,
     print_problems,
     say,
     show,
@@ -31,6 +34,7 @@ from killswitch.errors import KillswitchError
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.stores import Store, keys
+from killswitch.trips.holding import Holding
 from killswitch.trips.switch import Switch
 
 
@@ -43,6 +47,11 @@ class Hand:
     switch: Switch
     yes: bool
     as_json: bool
+
+    @property
+    def holding(self) -> Holding:
+        """Holds and approvals, made by this person."""
+        return Holding(self.store, wall=time.time, by=person(), origin=ORIGIN)
 
     def confirm(self, what: str) -> None:
         """Say what will change, and ask unless ``--yes``. Ends the command when the answer is no."""

@@ -10,7 +10,15 @@ import typer
 
 from killswitch.cli.after_promotion import arm_watches
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person, print_problems
+from killswitch.cli.invocation import (
+    ORIGIN,
+    RolloutArgument,
+    UrlOption,
+    fail,
+    page_settings,
+    person,
+    print_problems,
+)
 from killswitch.cli.plan_view import planned, unchanged, view_with_proof
 from killswitch.cli.role_completion import role_part
 from killswitch.cli.terminal import one_line
@@ -79,6 +87,7 @@ def command(  # long: its options, and what it says before and after
         seen.gate,
         reason=reason,
         by=by,
+        origin=ORIGIN,
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
         proof=None if despite is not None else proof,

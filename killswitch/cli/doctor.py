@@ -16,6 +16,7 @@ from killswitch.cli.console import out
 from killswitch.cli.histories import DataOption, FromOption, OpenHistory, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
     EXIT_UNWANTED,
+    ORIGIN,
     JsonOption,
     RolesOption,
     RulesOption,
@@ -193,7 +194,7 @@ def _roles(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
         return [Check("roles", Status.WRONG, found, "`killswitch check` lists all their problems")]
     opened = build_store(settings)
     try:
-        stored, _ = Switch(opened, wall=time.time, by=person()).everything()
+        stored, _ = Switch(opened, wall=time.time, by=person(), origin=ORIGIN).everything()
         flags = {name: each.flag for name, each in stored.items() if each.flag is not None}
         return list(examine_roles(opened, rollouts, configs, flags, now=time.time()))
     except KillswitchError:
@@ -206,7 +207,7 @@ def _flags(settings: Settings) -> AskFlags:
     def ask() -> tuple[dict[str, Flag], dict[str, str]]:
         opened = build_store(settings)
         try:
-            stored, broken = Switch(opened, wall=time.time, by=person()).everything()
+            stored, broken = Switch(opened, wall=time.time, by=person(), origin=ORIGIN).everything()
         finally:
             opened.close()
         flags = {name: each.flag for name, each in stored.items() if each.flag is not None}
@@ -247,7 +248,7 @@ def _try_writing(settings: Settings) -> TryWriting:
     def ask(rollout: str) -> None:
         opened = build_store(settings)
         try:
-            Switch(opened, wall=time.time, by=person()).try_writing(rollout)
+            Switch(opened, wall=time.time, by=person(), origin=ORIGIN).try_writing(rollout)
         finally:
             opened.close()
 

@@ -140,6 +140,10 @@ def person() -> str:
     return plain(f"{user}@{socket.gethostname()}", MAX_NAME)
 
 
+# from where a change is made, for the flag's history; `person` says on which host
+ORIGIN = "command line"
+
+
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
     """Turn an error of ours into a message and an exit code: 2 for what must be fixed, 3 for what may pass."""
@@ -178,7 +182,7 @@ def opened(
         settings = load_settings(settings_file, store=store, rules=rules, roles=roles)
         opened_store = build_store(settings)
         try:
-            yield settings, opened_store, Switch(opened_store, wall=time.time, by=person())
+            yield settings, opened_store, Switch(opened_store, wall=time.time, by=person(), origin=ORIGIN)
         except (Unavailable, AccessDenied) as error:
             if isinstance(error, Misunderstood):
                 raise

@@ -26,6 +26,7 @@ from killswitch.ramps.timeline import just_entered
 from killswitch.roles.armed_pair import ArmedPair
 from killswitch.stores import Committed, Compare, Lease, Put, Store, keys
 from killswitch.trips.armed_pairs import allowed
+from killswitch.trips.flag_history import line_of
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.wording import span_in_words
 
@@ -54,6 +55,7 @@ def commit_step(
     *,
     why: str,
     by: str,
+    origin: str,
     actor: Actor,
     now: float,
     settings: PageSettings,
@@ -64,8 +66,9 @@ def commit_step(
 ) -> Flag | None:
     """Go to ``to`` on the flag that was judged; the flag after it, None if something has changed meanwhile.
 
-    ``compares``: what must not have changed either. ``proof``: None only for a person who goes on ``despite`` the
-    gate, with this reason. ``pair``: what users get a role's candidate on; no reason goes on without it.
+    ``compares``: what must not have changed either. ``origin``: from where, for the flag's history. ``proof``: None
+    only for a person who goes on ``despite`` the gate, with this reason. ``pair``: what users get a role's candidate
+    on; no reason goes on without it.
     Raises TooOld, Refused where nothing lets users have the candidate, IllegalTransition, and what the store raises.
     """
     flag = stored.flag
@@ -84,7 +87,8 @@ def commit_step(
         said = f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
     shown = just_entered(plan, raised, now=now).document()
     page = plan_events.advanced(raised, said, before=flag, by=by, timeline=shown, at=now, settings=settings)
-    more = allowed(store, flag, raised, given=pair, now=now)
+    line = line_of(name, stored, raised, at=now, by=by, origin=origin, reason=despite or "the plan's next step")
+    more = (*allowed(store, flag, raised, given=pair, now=now), *line)
     return _commit(store, stored, raised, record, page, at=now, proof=proof, compares=compares, more=more)
 
 
@@ -96,6 +100,7 @@ def commit_completion(
     *,
     reason: str,
     by: str,
+    origin: str,
     now: float,
     settings: PageSettings,
     proof: Proof | None,
@@ -124,7 +129,8 @@ def commit_completion(
     said += f"; {about_role}" if about_role else ""
     shown = just_entered(plan, done, now=now).document()
     page = plan_events.rolled_out(done, said, before=flag, timeline=shown, at=now, settings=settings)
-    return _commit(store, stored, done, record, page, at=now, proof=proof, compares=compares, more=more)
+    line = line_of(name, stored, done, at=now, by=by, origin=origin, reason=despite or reason)
+    return _commit(store, stored, done, record, page, at=now, proof=proof, compares=compares, more=(*more, *line))
 
 
 def _commit(

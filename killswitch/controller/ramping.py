@@ -299,6 +299,7 @@ class Ramping:
                 found,
                 why=why,
                 by=f"plan ({self._id})",
+                origin=f"controller {self._id}",
                 actor=Actor.STAGE_PLAN,
                 now=self._wall(),
                 settings=armed.rollout.page,

@@ -91,6 +91,7 @@ class Daemon:
         self._sleep = sleep
         self._on_cycle = on_cycle
         self.controller_id = settings.controller_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+        self._origin = f"controller {self.controller_id}"
         self._metrics = SelfMetrics(__version__)
         self.registry: CollectorRegistry = self._metrics.registry
         self._rules = RulesInForce(
@@ -121,7 +122,7 @@ class Daemon:
         )
         self._propagation = Propagation(
             self._store,
-            Switch(self._store, wall=wall, by=self.controller_id),
+            Switch(self._store, wall=wall, by=self.controller_id, origin=self._origin),
             settings=self._page_settings,
             monotonic=monotonic,
             wall=wall,
@@ -162,7 +163,7 @@ class Daemon:
             version=__version__,
             source=self._source,
             store=self._store,
-            switch=Switch(self._trip_store, wall=self._wall, by=self.controller_id),
+            switch=Switch(self._trip_store, wall=self._wall, by=self.controller_id, origin=self._origin),
             session=session,
             rules=self._rules.current,
             prices=self._rules.prices,
@@ -178,7 +179,7 @@ class Daemon:
     def _build_slow_signals(self) -> SlowSignals:
         return SlowSignals(
             self._store,
-            Switch(self._store, wall=self._wall, by=self.controller_id),
+            Switch(self._store, wall=self._wall, by=self.controller_id, origin=self._origin),
             rollouts=lambda: self._rules.current().rollouts,
             evaluate=evaluate_in_child,
             controller_id=self.controller_id,

@@ -153,7 +153,7 @@ class DemoProcesses:
         else:
             self.store_url = f"sqlite://{self._folder}/flags.db"
         self._store = build_store(Settings(store=self.store_url))
-        self._switch = Switch(self._store, wall=time.time, by="demo")
+        self._switch = Switch(self._store, wall=time.time, by="demo", origin="demo")
         self._service = ServiceProcess.start(
             store=self.store_url, rollout=ROLLOUT, pace=self.pace, control=CONTROL, canary=CANARY,
             seed=self._seed, rate=self._rate, within=self._folder,

@@ -45,6 +45,15 @@ class RoutersFollowed:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Who has said, from where, that they look after the incident; ``at`` is Unix seconds."""
+
+    by: str
+    origin: str
+    at: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
     """What is known of a trip before its flag is read.
@@ -90,6 +99,7 @@ class Incident(_Decided):
     stages: tuple[StageEntry, ...] = ()
     pages: tuple[Paged, ...] = ()
     routers: RoutersFollowed | None = None
+    acknowledged: Acknowledged | None = None
 
     @property
     def id(self) -> str:
@@ -190,11 +200,12 @@ def from_document(value: bytes, *, rollout: str) -> Incident:
         version=fields.text("version", empty=True),
         pages=tuple(_paged(entry) for entry in fields.objects("pages")),
         routers=_routers(fields),
+        acknowledged=_acknowledged(fields),
     )
 
 
 def _to_json(incident: Incident) -> dict[str, Any]:
-    routers = incident.routers
+    routers, taken = incident.routers, incident.acknowledged
     return {
         "format": FORMAT,
         "id": incident.id,
@@ -235,6 +246,7 @@ def _to_json(incident: Incident) -> dict[str, Any]:
         "routers": None
         if routers is None
         else {"followed": routers.followed, "known": routers.known, "at": to_iso(routers.at)},
+        "acknowledged": None if taken is None else {"by": taken.by, "origin": taken.origin, "at": to_iso(taken.at)},
     }
 
 
@@ -335,6 +347,13 @@ def _routers(fields: Fields) -> RoutersFollowed | None:
         return None
     routers = Fields(fields.raw["routers"], f"{fields.where}, routers")
     return RoutersFollowed(routers.integer("followed"), routers.integer("known"), routers.time("at"))
+
+
+def _acknowledged(fields: Fields) -> Acknowledged | None:
+    if fields.raw.get("acknowledged") is None:
+        return None
+    taken = Fields(fields.raw["acknowledged"], f"{fields.where}, acknowledged")
+    return Acknowledged(taken.text("by"), taken.text("origin", empty=True), taken.time("at"))
 
 
 def _word(fields: Fields, name: str, words: type[_ChosenWord]) -> _ChosenWord:

@@ -19,7 +19,9 @@ from killswitch.timestamps import to_iso
 from killswitch.wording import plain
 
 # These link to an incident: the one of their generation. A re-arm links to the one of the generation before.
-_ABOUT_INCIDENTS = frozenset({PageKind.TRIPPED, PageKind.FOLLOWED, PageKind.RE_ARMED, PageKind.PINNED})
+_ABOUT_INCIDENTS = frozenset(
+    {PageKind.TRIPPED, PageKind.FOLLOWED, PageKind.RE_ARMED, PageKind.PINNED, PageKind.ACKNOWLEDGED}
+)
 
 
 def page_of_incident(incident: Incident, settings: PageSettings, kind: PageKind, page_id: str, headline: str) -> Page:

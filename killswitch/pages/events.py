@@ -342,6 +342,23 @@ def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Pag
     return as_good_news(page, incident_id(flag.rollout, flag.generation - 1))
 
 
+def acknowledged(flag: Flag, incident: Incident, *, settings: PageSettings) -> Page:
+    """A person looks after the incident, so nothing has to be repeated. Continues the page of the trip.
+
+    ``incident``: with its acknowledgement.
+    """
+    taken = incident.acknowledged
+    assert taken is not None
+    who, origin = plain(taken.by, MAX_NAME), plain(taken.origin, MAX_NAME)
+    headline = f"{incident.rollout}: acknowledged by {who}"
+    page = page_of_event(
+        PageKind.ACKNOWLEDGED, (flag,), headline, f"{who} looks after it (from {origin})", settings,
+        at=taken.at, identity="", alert="canary kill-switch acknowledged", auto_action="none: the flag stays as it is",
+        steps=(f"See what tripped it: `killswitch explain {incident.rollout}`",),
+    )  # fmt: skip
+    return as_good_news(page, incident.id)
+
+
 def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageSettings) -> Page:
     """How many routers follow a trip. Continues the trip's page."""
     all_of_them = routers == known

@@ -33,6 +33,7 @@ _URGENCY = {
     PageKind.BLIND: 2,
     PageKind.RECOVERED: 8,
     PageKind.RE_ARMED: 8,
+    PageKind.ACKNOWLEDGED: 8,
     PageKind.FOLLOWED: 9,
 }
 

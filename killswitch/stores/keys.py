@@ -13,6 +13,7 @@ BASELINES = ROOT + "baselines/"
 NOTICES = ROOT + "notices/"
 SHADOW_DECISIONS = ROOT + "shadow-decisions/"
 OUTAGES = ROOT + "outages/"
+FLAG_HISTORY = ROOT + "flag-history/"
 GENERATIONS = ROOT + "generations/"
 LEDGER = ROOT + "ledger/"
 LEDGER_OWNERS = ROOT + "ledger-owners/"
@@ -82,6 +83,20 @@ def outages(team: str) -> str:
 def generation(rollout: str) -> str:
     """The newest generation of this rollout. It outlives the flag, so that no generation is used twice."""
     return GENERATIONS + rollout
+
+
+def flag_change(rollout: str, at: float, generation: int, revision: int, deed: str) -> str:
+    """One line of the flag's history: when (Unix seconds), of which generation, what was done, and to which revision.
+
+    Two changes of a flag share no key, whatever clocks say: of one revision there is one change, and where there was
+    no flag the generation counts on.
+    """
+    return f"{flag_history(rollout)}{max(0, round(at * 1000)):014d}.{generation}.{revision}.{deed}"
+
+
+def flag_history(rollout: str) -> str:
+    """The prefix of all lines of one rollout's history. It outlives the flag."""
+    return f"{FLAG_HISTORY}{rollout}/"
 
 
 def notice(rollout: str, generation: int, kind: str) -> str:

@@ -4,10 +4,10 @@ Every transaction of this package has a fixed size or is divided with `portions`
 
 | transaction | comparisons | writes | bound |
 |---|---|---|---|
-| a change of a flag by a person (`trips/switch.py`) | 2; with a role's slots 5 | 4 | fixed |
+| a change of a flag by a person (`trips/switch.py`) | 2; with a role's slots 5 | 5 | fixed |
 | a flag's end: what its life left behind | 1 a portion | the rest | `portions` |
-| a trip (`trips/flips.py`) | 2 + guards | 3 | guards: the session and `fleet/sight.py`'s `MOST_GUARDED` heartbeats |
-| several trips at once | 2 a trip + guards | 3 a trip | `portions` |
+| a trip (`trips/flips.py`) | 2 + guards | 4 | guards: the session and `fleet/sight.py`'s `MOST_GUARDED` heartbeats |
+| several trips at once | 2 a trip + guards | 4 a trip | `portions` |
 | a change of a role, with its evidence and page (`registry/role_transaction.py`) | 2 + 2 | 3 | fixed |
 | a gate run; an approval of one, a waiver (`registry/`) | 1; 3 | 2; 1 | fixed |
 | the history of an imported role (`registry/importing.py`) | 1 an entry + 1 | 1 an entry | `portions` |
@@ -15,8 +15,8 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `MAX_DOCUMENT_BYTES` at most |
 | outages and their pages (`fleet/stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
 | what plans have watched (`controller/ramping.py`) | 1 a rollout | 1 a rollout | `portions` |
-| a step of a plan (`controller/ramping.py`) | 5; with a role's candidate 8 | 5 | fixed |
-| the end of a plan (`cli/complete.py`) | 4; with a promotion 8 | 4; with a promotion 7 | fixed |
+| a step of a plan (`controller/ramping.py`) | 5; with a role's candidate 8 | 6 | fixed |
+| the end of a plan (`cli/complete.py`) | 4; with a promotion 8 | 5; with a promotion 8 | fixed |
 | a role that is not rolled back (`controller/role_rollbacks.py`) | 1 | 2 | fixed |
 | notices (`pages/notices.py`) | 1 a notice | 2 a notice | `portions` |
 | claims, releases, attempts, marks, old entries (`pages/store_ledger.py`) | 2 an entry | 2 an entry | `portions` |

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from killswitch.errors import BadTransaction, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags import pinning
+from killswitch.flags.change import Deed
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.incident import Incident, incident_id
 from killswitch.flags.incident import to_document as incident_document
@@ -20,6 +21,7 @@ from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
+from killswitch.trips.flag_history import line_of
 from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
 from killswitch.trips.stored_flags import StoredFlag, StoredFlags
 
@@ -36,18 +38,24 @@ class _Draft:
 
 
 class Flips(StoredFlags):
-    """Makes flips on what it reads of the store. ``wall`` gives Unix seconds."""
+    """Makes flips on what it reads of the store. ``wall`` gives Unix seconds; ``origin`` says from where they come."""
 
-    def __init__(self, store: Store, *, wall: Callable[[], float]) -> None:
+    def __init__(self, store: Store, *, wall: Callable[[], float], origin: str) -> None:
         super().__init__(store)
         self._wall = wall
+        self._origin = origin
 
     def try_writing(self, rollout: str) -> None:
         """Ask for what a trip writes, on a condition that never holds. Changes nothing; raises what the store raises.
 
         etcd checks permissions and space before it compares, sqlite whether the file may be written.
         """
-        written = (keys.flag(rollout), keys.incident(rollout, 0), keys.outbox(incident_id(rollout, 0)))
+        written = (
+            keys.flag(rollout),
+            keys.incident(rollout, 0),
+            keys.outbox(incident_id(rollout, 0)),
+            keys.flag_change(rollout, 0.0, 0, 0, Deed.TRIP.value),
+        )
         self._store.commit((Compare(keys.flag(rollout), _NO_REVISION),), [Put(key, b"{}") for key in written])
 
     def trip_together(self, requests: Sequence[TripRequest]) -> list[TripResult | KillswitchError | Alone]:
@@ -197,6 +205,7 @@ class Flips(StoredFlags):
             Put(flag_key, flag_document(tripped)),
             Put(key, incident_document(record)),
             into_outbox(_page(record, request), at=self._wall()),
+            *line_of(request.rollout, stored, tripped, at=self._wall(), by=request.draft.by, origin=self._origin),
         ]
         return Part(request.rollout, (Compare(flag_key, stored.revision), Compare(key, 0)), writes)
 

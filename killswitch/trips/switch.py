@@ -13,6 +13,7 @@ from dataclasses import replace
 from killswitch.errors import BadDocument, KillswitchError, NoFlag, OutcomeUnknown, Refused
 from killswitch.flags import flag as flags
 from killswitch.flags import pinning
+from killswitch.flags.change import Deed
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
@@ -25,6 +26,7 @@ from killswitch.roles.armed_pair import ArmedPair
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.trips.armed_pairs import allowed
+from killswitch.trips.flag_history import line_of
 from killswitch.trips.flips import Flips
 from killswitch.trips.generations import counter, lives_of, newest_incident
 from killswitch.trips.request import TripOutcome, TripRequest, TripResult
@@ -44,10 +46,13 @@ def _unasked(_before: Flag | None, _after: Flag) -> None:
 
 
 class Switch(Flips):
-    """All changes of flags go through here. ``wall`` gives Unix seconds; ``by`` names who changes."""
+    """All changes of flags go through here. ``wall`` gives Unix seconds; ``by`` names who changes.
 
-    def __init__(self, store: Store, *, wall: Callable[[], float], by: str) -> None:
-        super().__init__(store, wall=wall)
+    ``origin`` says from where, for the flag's history: "command line", "controller kill-1", "Slack".
+    """
+
+    def __init__(self, store: Store, *, wall: Callable[[], float], by: str, origin: str) -> None:
+        super().__init__(store, wall=wall, origin=origin)
         self._by = by
 
     # --- what a person does ---------------------------------------------------------------------
@@ -107,7 +112,8 @@ class Switch(Flips):
         counted = counter(rollout, generation, lives.unpinned_at)
         more = allowed(self._store, None, armed, given=pair, now=self._wall())
         writes: tuple[Put | Delete, ...] = (counted, Delete(keys.hold(rollout)), *more)
-        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, lives.revision), *also))
+        compares = (Compare(counted.key, lives.revision), *also)
+        return self._replace(rollout, stored, armed, writes, also=compares, deed=Deed.ARM)
 
     def set_stage(
         self,
@@ -170,7 +176,7 @@ class Switch(Flips):
             )
         key = keys.shadow_decision(rollout, flag.generation)
         put = Put(key, decisions.with_verdict(verdict, at=self._wall()).document())
-        return self._replace(rollout, stored, turned, (put,), also=(Compare(key, decided_at),))
+        return self._replace(rollout, stored, turned, (put,), also=(Compare(key, decided_at),), reason=reason)
 
     def rearm(
         self,
@@ -211,7 +217,7 @@ class Switch(Flips):
         more = allowed(self._store, stored.flag, armed, given=pair, now=self._wall())
         writes = (counted, into_outbox(page(armed), at=self._wall()), *more)
         compares = (Compare(counted.key, lives.revision), *also)
-        return self._replace(rollout, stored, armed, writes, also=compares)
+        return self._replace(rollout, stored, armed, writes, also=compares, reason=reason)
 
     def pin(self, request: TripRequest) -> TripResult:
         """Armed or tripped -> pinned, and its page, in one transaction; an armed one is tripped by it.
@@ -242,7 +248,8 @@ class Switch(Flips):
             actor=request.actor,
         )
         page = pin_events.pinned(pinned, settings=request.page)
-        self._replace(request.rollout, stored, pinned, (into_outbox(page, at=self._wall()),))
+        writes = (into_outbox(page, at=self._wall()),)
+        self._replace(request.rollout, stored, pinned, writes, by=request.draft.by)
         return TripResult(TripOutcome.TRIPPED, "" if pinned.trip is None else pinned.trip.incident)
 
     def unpin(self, rollout: str, *, reason: str, page: Callable[[Flag], Page], agree: Agree = _unasked) -> Flag:
@@ -255,9 +262,10 @@ class Switch(Flips):
                 stored.flag, rollout=rollout, reason=reason, now=now, by=self._by, actor=Actor.PERSON
             ),
         )
-        return self._replace(rollout, stored, unpinned, (into_outbox(page(unpinned), at=self._wall()),))
+        writes = (into_outbox(page(unpinned), at=self._wall()),)
+        return self._replace(rollout, stored, unpinned, writes, reason=reason)
 
-    def end(self, rollout: str) -> None:
+    def end(self, rollout: str, *, reason: str = "") -> None:
         """Armed or tripped -> absent, and with it what its life left behind: baselines, notices, a hold of its plan.
 
         A flag that cannot be understood may be ended too: routers ignore it. Its generation stays counted.
@@ -267,11 +275,14 @@ class Switch(Flips):
             raise NoFlag(rollout, self.names())
         lives = lives_of(self._store, rollout)
         last, unpinned_at = lives.generation, lives.unpinned_at
+        ending: Flag | None = None
         with contextlib.suppress(BadDocument):
             ending = flag_from_document(item.value, rollout=rollout)
             flags.end(ending, rollout=rollout, actor=Actor.PERSON)
             last, unpinned_at = max(last, ending.generation), ending.unpinned_at or unpinned_at
         writes: list[Put | Delete] = [Delete(item.key)]
+        was = StoredFlag(ending, item.mod_revision)
+        writes += self._line(rollout, was, None, reason=reason, deed=Deed.END)
         if last:
             writes.append(counter(rollout, last, unpinned_at))
         compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), lives.revision))
@@ -317,11 +328,29 @@ class Switch(Flips):
         more: Sequence[Put | Delete] = (),
         *,
         also: Sequence[Compare] = (),
+        by: str | None = None,
+        reason: str = "",
+        deed: Deed | None = None,
     ) -> Flag:
+        """Write the flag with its line of history; ``reason`` and ``deed`` are for what the flag does not say."""
         key = keys.flag(rollout)
         compares = (Compare(key, stored.revision), *also)
-        self._commit(rollout, compares, (Put(key, flag_document(new)), *more), new)
+        line = self._line(rollout, stored, new, by=by, reason=reason, deed=deed)
+        self._commit(rollout, compares, (Put(key, flag_document(new)), *line, *more), new)
         return new
+
+    def _line(
+        self,
+        rollout: str,
+        stored: StoredFlag,
+        new: Flag | None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        deed: Deed | None = None,
+    ) -> tuple[Put, ...]:
+        at = self._wall()
+        return line_of(rollout, stored, new, at=at, by=by or self._by, origin=self._origin, reason=reason, deed=deed)
 
     def _commit(
         self, rollout: str, compares: Sequence[Compare], writes: Sequence[Put | Delete], wanted: Flag | None

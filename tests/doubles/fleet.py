@@ -90,7 +90,7 @@ class Fleet:
         self.timing = timing or Timing()
         self.replicas: list[Replica] = []
         self.prices: dict[str, PriceList] = {}
-        self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann")
+        self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann", origin="test")
 
     def replica(self, name: str, *, rules: Rules | None = None) -> Replica:
         """Start one more."""
@@ -106,7 +106,7 @@ class Fleet:
             version="test",
             source=source,
             store=store,
-            switch=Switch(store, wall=self.clock.wall, by=name),
+            switch=Switch(store, wall=self.clock.wall, by=name, origin="test"),
             session=session,
             rules=lambda: replica.rules,
             send=told.append,

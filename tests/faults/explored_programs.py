@@ -149,7 +149,7 @@ def judged_breach(
     Of several rollouts, in one transaction; alone each, where that has failed.
     """
     tick = seen.monotonic()
-    switched = switch(seen, wall=seen.wall, by=name)
+    switched = switch(seen, wall=seen.wall, by=name, origin="test")
     try:
         stored = switched.everything()[0]
     except KillswitchError:
@@ -189,7 +189,7 @@ def deliver(name: str, seen: Surroundings, looks: int, *, until_settled: bool = 
 
 def rearm(seen: Surroundings) -> None:
     """A person who has understood what it was."""
-    person = Switch(seen, wall=seen.wall, by="ann")
+    person = Switch(seen, wall=seen.wall, by="ann", origin="test")
     person.rearm(
         ROLLOUT, reason="mended", percent=1.0, stage="ramp_1",
         page=lambda armed: events.re_armed(armed, reason="mended", by="ann", settings=SETTINGS),

@@ -107,7 +107,7 @@ def look(
         return seen.wall() + (jump.seconds if seen.answered >= jump.answered else 0.0)
 
     session = Session(cast("Any", seen), name, monotonic=seen.monotonic, ttl=ttl, owner=owner or name)
-    known = KnownFlags(Switch(cast("Any", seen), wall=wall, by=name), wall=wall)
+    known = KnownFlags(Switch(cast("Any", seen), wall=wall, by=name, origin="test"), wall=wall)
     clock = TickClock(interval=interval, lag=0.0, monotonic=seen.monotonic, wall=wall)
     silent: Any = _Silent()
     ramping = Ramping(
@@ -138,7 +138,7 @@ def _finding(verdict: Verdict) -> Finding:
 
 
 def _person(seen: Surroundings) -> Switch:
-    return Switch(cast("Any", seen), wall=seen.wall, by="ann")
+    return Switch(cast("Any", seen), wall=seen.wall, by="ann", origin="test")
 
 
 def hold(seen: Surroundings) -> None:
@@ -205,7 +205,7 @@ def advance(seen: Surroundings, *, despite: str | None = None, compares_progress
         return
     compares = [Compare(keys.hold(ROLLOUT), 0), Compare(keys.plan_progress(ROLLOUT), revision)]
     commit_step(
-        cast("Any", seen), stored, PLAN, step.to, found, why=step.sentence, by="ann", actor=Actor.PERSON,
+        cast("Any", seen), stored, PLAN, step.to, found, why=step.sentence, by="ann", origin="test", actor=Actor.PERSON,
         now=seen.wall(), settings=SETTINGS, despite=despite,
         proof=None if despite is not None else Proof(lambda: seen.monotonic() - TICK, OLDEST),
         compares=() if despite is not None else compares[: 2 if compares_progress else 1],

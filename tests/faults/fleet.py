@@ -158,7 +158,7 @@ class Fleet:
             self._settings |= {"WEBHOOK_URL_FILE": str(self.folder / "webhook"), "FALLBACK": "webhook"}
         self.store = open_store(self.etcd.url, timeout=10.0)
         self._open.callback(self.store.close)
-        self.person = Switch(self.store, wall=time.time, by="ann@laptop")
+        self.person = Switch(self.store, wall=time.time, by="ann@laptop", origin="test")
         self.history = EtcdHistory(self.witness)
         for number in range(self._size):
             self.add_replica(f"replica-{number}")

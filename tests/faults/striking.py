@@ -150,7 +150,7 @@ def live(victim: Victim) -> None:
     session = Session(striking, victim.name, monotonic=time.monotonic, ttl=TTL)
     decided_at = time.monotonic() - (time.time() - victim.tick)
     trips = Trips(
-        Switch(striking, wall=time.time, by=victim.name), guard=session.guard, doubt=session.doubt,
+        Switch(striking, wall=time.time, by=victim.name, origin="test"), guard=session.guard, doubt=session.doubt,
         monotonic=time.monotonic, max_age=MAX_AGE, session_ttl=TTL,
         on_settled=lambda _: None, on_failure=lambda *_: None,
     )  # fmt: skip

@@ -124,7 +124,9 @@ class Careless(Switch):
         self, request: TripRequest, stored: StoredFlag, incident: str, key: str, guards: Sequence[Compare]
     ) -> object:
         outcome = _Writing()
-        Switch(outcome, wall=self._wall, by=self._by)._commit_trip(request, stored, incident, key, guards)
+        Switch(outcome, wall=self._wall, by=self._by, origin="test")._commit_trip(
+            request, stored, incident, key, guards
+        )
         return self._store.commit(guards, outcome.writes)
 
 

@@ -45,8 +45,8 @@ class Scene:
         self.token.write_text(TOKEN)
         self.store: Store = open_store(etcd.url)
         self.history = EtcdHistory(lambda: etcd.members[0])
-        self.person = Switch(self.store, wall=time.time, by="ann")
-        self.heir = Switch(self.store, wall=time.time, by="heir")
+        self.person = Switch(self.store, wall=time.time, by="ann", origin="test")
+        self.heir = Switch(self.store, wall=time.time, by="heir", origin="test")
         pager = SlackPager(Secret.from_file(self.token), base_url=slack.base_url)
         self.delivery = striking.delivery_of(self.store, pager, "heir")
 

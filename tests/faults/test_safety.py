@@ -46,7 +46,7 @@ def test_safety_2_sees_a_late_commit(monkeypatch: pytest.MonkeyPatch, asleep: fl
     def without_session(
         self: Switch, request: TripRequest, stored: StoredFlag, incident: str, key: str, _guards: Sequence[Compare]
     ) -> object:
-        late = Switch(Late(self._store), wall=self._wall, by=self._by)  # type: ignore[arg-type]
+        late = Switch(Late(self._store), wall=self._wall, by=self._by, origin="test")  # type: ignore[arg-type]
         return real(late, request, stored, incident, key, ())
 
     monkeypatch.setattr(Switch, "_commit_trip", without_session)

@@ -82,7 +82,7 @@ class Scene:
 
     def victim(self, number: int, strike: Strike, at: int) -> Victim:
         rollout, tick = f"rollout-{number:04d}", round(time.time(), 3)
-        person = Switch(self.store, wall=lambda: tick - FOR, by="ann")
+        person = Switch(self.store, wall=lambda: tick - FOR, by="ann", origin="test")
         flag = person.arm(rollout, control="old", canary="new", percent=5.0, stage="ramp_5", salt="")
         began, before, seconds = flag.stages[-1].at, tick - INTERVAL, FOR - INTERVAL
         counts = {ERRORS.name: RuleWatch(seconds, seconds, Counts(1.0, 100.0), Counts(20.0, 2000.0))}

@@ -67,7 +67,7 @@ def command(
             raise BadSettings(["--every: over 0, such as 10m"])
         criteria_for(rules, rollout)
         with closing(build_store(load_settings(settings, store=store))) as opened:
-            switch = Switch(opened, wall=time.time, by=BY)
+            switch = Switch(opened, wall=time.time, by=BY, origin="shadow decide")
             assess = partial(_assess, records, rules)
             deciding = Deciding(rollout, partial(look_at, switch, rollout), assess, keep=keep)
             if once:

@@ -43,14 +43,14 @@ def a_store(kind: str, folder: Path) -> Iterator[tuple[str, Store]]:
 
 def completed(store: Store) -> Flag:
     """Armed at 99 %, then completed, by the transaction that the command line makes."""
-    switch = Switch(store, wall=lambda: NOW, by="ann")
+    switch = Switch(store, wall=lambda: NOW, by="ann", origin="test")
     switch.arm(ROLLOUT, control="model-old", canary="model-new", percent=99.0, stage="full", salt="")
     flag = switch.required(ROLLOUT).flag
     assert flag is not None
     gate = Gate(flag.generation, flag.stage, flag.stages[-1].at, ())
     done = commit_completion(
         store, switch.required(ROLLOUT), PLAN, gate,
-        reason="it is well", by="ann", now=NOW + 60, settings=PageSettings(), proof=None,
+        reason="it is well", by="ann", origin="test", now=NOW + 60, settings=PageSettings(), proof=None,
     )  # fmt: skip
     assert done is not None
     return done
@@ -71,7 +71,7 @@ def test_a_router_serves_the_new_model_until_a_trip(tmp_path: Path, kind: str) -
         completed(store)
         until_served(router, "model-new")
         assert router.health().standing == "complete"
-        result = Switch(store, wall=lambda: NOW + 90, by="ann").trip(
+        result = Switch(store, wall=lambda: NOW + 90, by="ann", origin="test").trip(
             request_by_hand(ROLLOUT, "it lies", PageSettings())
         )  # fmt: skip
         assert result.outcome is TripOutcome.TRIPPED
@@ -84,7 +84,7 @@ def test_a_running_router_keeps_the_new_model_when_the_flag_ends(tmp_path: Path,
     with a_store(kind, tmp_path) as (url, store), Router(ROLLOUT, url, control="model-old", registry=None) as router:
         completed(store)
         until_served(router, "model-new")
-        Switch(store, wall=lambda: NOW + 90, by="ann").end(ROLLOUT)
+        Switch(store, wall=lambda: NOW + 90, by="ann", origin="test").end(ROLLOUT)
         wait_until(lambda: router.health().standing == "no_flag", "the end of the flag", 60.0)
         assert served(router) == {"model-new"}
         with Router(ROLLOUT, url, control="model-new", registry=None) as later:

@@ -24,7 +24,7 @@ def test_a_shadow_begins_is_turned_and_ends_by_the_watch(tmp_path: Path) -> None
     """The follower here reads once an hour, so only the watch can have brought each change."""
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         router = Router(ROLLOUT, following=follower)
-        person = Switch(open_store(etcd.url), wall=time.time, by="ann")
+        person = Switch(open_store(etcd.url), wall=time.time, by="ann", origin="test")
         until(follower, RouterState.NO_FLAG)
         until_watching(follower)
         assert router.shadow_split() is NOTHING_SHADOWED

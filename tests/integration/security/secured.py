@@ -181,7 +181,7 @@ class Secured:
 
     def arm(self) -> None:
         with self.store() as store:
-            switch = Switch(store, wall=lambda: 1.7e9, by="ann@laptop")
+            switch = Switch(store, wall=lambda: 1.7e9, by="ann@laptop", origin="test")
             for name in self.rollouts:
                 switch.arm(name, control="model-old", canary="model-new", percent=50.0, stage="half", salt="")
 

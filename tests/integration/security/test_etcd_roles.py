@@ -121,7 +121,7 @@ def test_a_router_follows_and_reports_with_its_role(guarded: Guarded) -> None:
     with guarded.store("person") as store:
         from killswitch.trips.switch import Switch  # noqa: PLC0415  beside its only use
 
-        Switch(store, wall=lambda: 1.7e9, by="ann").arm(
+        Switch(store, wall=lambda: 1.7e9, by="ann", origin="test").arm(
             "search", control="old", canary="new", percent=99.0, stage="full", salt=""
         )
     access = Access(user="killswitch-router", password=Secret.from_file(guarded.folder / "router.password"))
@@ -130,7 +130,7 @@ def test_a_router_follows_and_reports_with_its_role(guarded: Guarded) -> None:
         wait_until(lambda: {router.route(f"u{n}").model for n in range(300)} == {"old", "new"}, "the router follows")
         with guarded.store("person") as store:
             wait_until(lambda: store.list(keys.routers("search")).items, "the router reports")
-            Switch(store, wall=lambda: 1.7e9, by="ann").end("search")
+            Switch(store, wall=lambda: 1.7e9, by="ann", origin="test").end("search")
         wait_until(lambda: {router.route(f"u{n}").cohort for n in range(300)} == {"control"}, "control again")
     finally:
         router.close()

@@ -34,7 +34,7 @@ def test_an_unexpected_response_hides_no_flag_and_never_crashes(document: object
     """If a controller's response has an unexpected shape, every flag is shown and no traceback appears."""
     url = f"sqlite:///{tmp_path}/flags.db"
     store = open_store(url)
-    Switch(store, wall=lambda: 1.7e9, by="ann").arm(
+    Switch(store, wall=lambda: 1.7e9, by="ann", origin="test").arm(
         "copilot", control="model-old", canary="model-new", percent=5.0, stage="ramp_5", salt=""
     )
     store.close()

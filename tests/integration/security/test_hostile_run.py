@@ -63,7 +63,7 @@ class Site:
         self.store.commit((), (Put(key, value),))
 
     def arm(self, name: str) -> None:
-        switch = Switch(self.store, wall=lambda: 1.7e9, by="ann@laptop")
+        switch = Switch(self.store, wall=lambda: 1.7e9, by="ann@laptop", origin="test")
         switch.arm(name, control="model-old", canary="model-new", percent=50.0, stage="half", salt="")
 
 

@@ -29,7 +29,7 @@ class Desk:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
-        self.switch = Switch(open_store(url), wall=lambda: BEGAN - 60.0, by="ann")
+        self.switch = Switch(open_store(url), wall=lambda: BEGAN - 60.0, by="ann", origin="test")
         self.arm()
 
     def arm(self) -> None:

@@ -146,7 +146,7 @@ def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Mete
         )
         for name, team in zip(NAMES, TEAMS, strict=True)
     ]  # fmt: skip
-    switch = Switch(fleet_store, wall=lambda: AT, by="a")  # type: ignore[arg-type]
+    switch = Switch(fleet_store, wall=lambda: AT, by="a", origin="test")  # type: ignore[arg-type]
     results = dict(zip(NAMES, switch.trip_together(requests), strict=True))
     alone = [name for name, result in results.items() if not isinstance(result, TripResult)]
     assert stale in alone
@@ -196,7 +196,7 @@ def test_a_flags_end_takes_all_its_life_left(fleet_store: Metered) -> None:
     for portion in portions(Part(n, writes=(Put(keys.notice("old", n, "kind"), b"{}"),)) for n in range(300)):
         fleet_store.commit([], [write for part in portion for write in part.writes])
     fleet_store.commit([], [Put(keys.flag("old"), flag_document(armed("old")))])
-    Switch(fleet_store, wall=lambda: AT, by="ann").end("old")  # type: ignore[arg-type]
+    Switch(fleet_store, wall=lambda: AT, by="ann", origin="test").end("old")  # type: ignore[arg-type]
     assert fleet_store.list(keys.notices("old")).items == ()  # type: ignore[operator]
 
 

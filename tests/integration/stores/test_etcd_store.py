@@ -198,7 +198,7 @@ def test_a_full_database_is_reported_as_an_unknown_outcome(tmp_path: Path, prefi
         assert store.list(prefix).items
         flags, checks = examine_store(lambda: ({}, {}))
         assert [check.status for check in checks] == [Status.OK]
-        (check,) = examine_writing(flags, [ROLLOUT], Switch(store, wall=time.time, by="ann").try_writing)
+        (check,) = examine_writing(flags, [ROLLOUT], Switch(store, wall=time.time, by="ann", origin="test").try_writing)
         assert (check.status, "no trip can be made" in check.found) == (Status.WRONG, True)
 
 

@@ -133,7 +133,7 @@ def test_the_doctor_finds_a_read_only_user_and_changes_nothing(guarded: EtcdClus
     found = {}
     for user in ("reader", "killswitch"):
         with opened(guarded.url, user=user, password=password, timeout=PATIENT) as store:
-            switch = Switch(store, wall=time.time, by="ann")
+            switch = Switch(store, wall=time.time, by="ann", origin="test")
             if user == "killswitch":
                 switch.arm(ROLLOUT.name, control="a", canary="b", percent=5.0, stage="ramp_5", salt="")
             before = store.list("/killswitch/")

@@ -54,7 +54,7 @@ def test_a_trip_counts_three_routers_and_one_that_is_cut_off(tmp_path: Path) -> 
         proxy = stack.enter_context(TcpProxy(("127.0.0.1", member.client_port)))
         store = open_store(etcd.url)
         stack.callback(store.close)
-        switch = Switch(store, wall=time.time, by="a")
+        switch = Switch(store, wall=time.time, by="a", origin="test")
         armed = switch.arm(NAME, control="model-old", canary="model-new", percent=5.0, stage="ramp_5", salt="")
         assert armed.generation == 1
         for url in (*[etcd.url] * 3, f"etcd://{proxy.endpoint}"):

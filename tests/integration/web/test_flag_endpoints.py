@@ -85,7 +85,7 @@ def site(etcd: EtcdCluster) -> Iterator[Site]:
     store = open_store(etcd.url, timeout=5.0)
     for item in store.list(keys.ROOT).items:
         store.commit((), (Delete(item.key),))
-    switch = Switch(store, wall=lambda: 1.7e9, by="ann@laptop")
+    switch = Switch(store, wall=lambda: 1.7e9, by="ann@laptop", origin="test")
     clock = VirtualClock()
     armed = switch.arm(NAME, control="model-old", canary="model-new", percent=50.0, stage="half", salt="s")
     lease = store.grant(60.0)

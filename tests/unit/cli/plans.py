@@ -43,7 +43,7 @@ def watched_for(shell: Shell, seconds: float, *, canary: Counts = Counts(5.0, 50
     """The rollout has been in ramp_1 for ``seconds``, all of it judged."""
     began = time.time() - seconds
     store = open_store(shell.store)
-    switch = Switch(store, wall=lambda: began, by="ann")
+    switch = Switch(store, wall=lambda: began, by="ann", origin="test")
     switch.arm("copilot", control="model-old", canary="model-new", percent=1.0, stage="ramp_1", salt="")
     flag = switch.required("copilot").flag
     store.close()

@@ -97,6 +97,6 @@ def rests_on(shell: Shell, rollout: str = "copilot", generation: int = 1) -> Arm
 def percent(shell: Shell, rollout: str = "copilot") -> float | None:
     """Of users who get the canary's answers; None without a flag."""
     store = open_store(shell.store)
-    flag = Switch(store, wall=time.time, by="test").stored(rollout).flag
+    flag = Switch(store, wall=time.time, by="test", origin="test").stored(rollout).flag
     store.close()
     return None if flag is None else flag.canary_percent if flag.stage not in ("aa", "shadow") else 0.0

@@ -68,10 +68,10 @@ def test_a_flag_that_changed_during_the_question_is_left_alone(shell: Shell) -> 
     """What was agreed to is not done to a flag that has changed meanwhile."""
     shell.armed()
     store = open_store(shell.store)
-    switch = Switch(store, wall=time.time, by="me")
+    switch = Switch(store, wall=time.time, by="me", origin="test")
 
     def meanwhile(*_: object) -> None:
-        Switch(store, wall=time.time, by="she").set_stage("copilot", percent=1.0, stage="ramp_1")
+        Switch(store, wall=time.time, by="she", origin="test").set_stage("copilot", percent=1.0, stage="ramp_1")
 
     with pytest.raises(Refused, match="someone else"):
         switch.set_stage("copilot", percent=25.0, stage="ramp_25", agree=meanwhile)
@@ -83,7 +83,7 @@ def test_time_spent_thinking_it_over_takes_no_part_in_the_change(shell: Shell) -
     shell.armed()
     shell("trip", "copilot", "--reason", "bad", "--yes")
     store, clock = open_store(shell.store), [time.time() + 60]
-    switch = Switch(store, wall=lambda: clock[0], by="me")
+    switch = Switch(store, wall=lambda: clock[0], by="me", origin="test")
 
     def thinks_it_over(*_: object) -> None:
         clock[0] += 600

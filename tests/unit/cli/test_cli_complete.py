@@ -139,7 +139,7 @@ def test_a_slow_store_completes_nothing_on_old_verdicts(call: str, slow_for: flo
     store = MemoryStore(server, "a")
     flag = armed()
     store.commit((), (Put(keys.flag(flag.rollout), to_document(flag)),))
-    stored = Switch(store, wall=lambda: AT, by="ann").required(flag.rollout)
+    stored = Switch(store, wall=lambda: AT, by="ann", origin="test").required(flag.rollout)
     began = server.clock.monotonic()
 
     def slow(one: Call) -> None:
@@ -149,7 +149,7 @@ def test_a_slow_store_completes_nothing_on_old_verdicts(call: str, slow_for: flo
     store.fault = slow
     commit = partial(
         commit_completion, store, stored, Plan(Advance.PROPOSED, (PlanStage(flag.stage, 5.0, 60.0),)),
-        Gate(flag.generation, flag.stage, flag.stages[-1].at, ()), reason="it is well", by="ann", now=AT,
+        Gate(flag.generation, flag.stage, flag.stages[-1].at, ()), reason="it is well", by="ann", origin="test", now=AT,
         settings=PageSettings(), proof=Proof(lambda: server.clock.monotonic() - began, OLDEST),
     )  # fmt: skip
     if slow_for < OLDEST:

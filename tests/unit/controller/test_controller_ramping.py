@@ -179,7 +179,7 @@ def before_the_step(fleet: Fleet, act: Callable[[], object]) -> None:
 
 
 def by_hand(fleet: Fleet, what: str) -> None:
-    person = Switch(MemoryStore(fleet.server, "person"), wall=fleet.clock.wall, by="ann")
+    person = Switch(MemoryStore(fleet.server, "person"), wall=fleet.clock.wall, by="ann", origin="test")
     if what == "stage":
         person.set_stage("copilot", percent=2.0, stage="lower")
     elif what == "trip":

@@ -51,7 +51,7 @@ class Watched:
         )  # fmt: skip
 
     def switch(self, by: str = "ann") -> Switch:
-        return Switch(MemoryStore(self.all.server, by), wall=lambda: self.all.now, by=by)
+        return Switch(MemoryStore(self.all.server, by), wall=lambda: self.all.now, by=by, origin="test")
 
     def trip(self, rollout: str = "watch") -> None:
         self.all.now += 10.0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument
 from killswitch.flags import flag
+from killswitch.flags.incident import Acknowledged
 from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, PageSettings, Reason, Unit
 from killswitch.pages import digest, drowning_events, events, pin_events, plan_events, slow_events, spend_events
@@ -61,6 +62,9 @@ def one_of_each() -> list[Page]:
         events.flag_unreadable("support-copilot", "not JSON", at=AT, revision=7, settings=SETTINGS),
         events.recovered(PageKind.BLIND, [flag], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
         events.re_armed(flag, reason="fixed the prompt", by="ann", settings=SETTINGS),
+        events.acknowledged(
+            flag, replace(incident(), acknowledged=Acknowledged("ann", "Slack", AT)), settings=SETTINGS
+        ),
         events.followed(flag, routers=58, known=60, at=AT, settings=SETTINGS),
         events.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
         events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),

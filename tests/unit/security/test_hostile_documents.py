@@ -120,7 +120,7 @@ def test_every_time_that_is_read_can_be_written(moment: object) -> None:
 
 def test_one_corrupt_flag_hides_no_other() -> None:
     server = MemoryServer(VirtualClock())
-    switch = Switch(MemoryStore(server), wall=lambda: 1e9, by="me")
+    switch = Switch(MemoryStore(server), wall=lambda: 1e9, by="me", origin="test")
     switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
     names = [f"bad-{number}" for number in range(len(HOSTILE))]
     for name, value in zip(names, HOSTILE, strict=True):
@@ -136,14 +136,14 @@ def test_a_non_numeric_incident_key_does_not_set_the_generation(tail: str) -> No
     """An incident key that is no number does not set the generation."""
     store = MemoryStore(MemoryServer(VirtualClock()))
     store.commit((), (Put(keys.incidents("search") + tail, b"{}"),))
-    switch = Switch(store, wall=lambda: 1e9, by="me")
+    switch = Switch(store, wall=lambda: 1e9, by="me", origin="test")
     armed = switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
     assert armed.generation in (1, 2)
 
 
 def test_a_generation_no_counter_reaches_is_refused() -> None:
     store = MemoryStore(MemoryServer(VirtualClock()))
-    switch = Switch(store, wall=lambda: 1e9, by="me")
+    switch = Switch(store, wall=lambda: 1e9, by="me", origin="test")
     armed = switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
     document = json.loads(flag_document(armed))
     with pytest.raises(BadDocument, match="generation"):

@@ -29,7 +29,7 @@ class World:
     def switch(self, name: str, fault: Callable[[Call], Fault | None] = lambda _: None) -> Switch:
         store = MemoryStore(self.server, name)
         store.fault = fault
-        return Switch(store, wall=self.clock.wall, by=name)
+        return Switch(store, wall=self.clock.wall, by=name, origin="test")
 
     def arm(self, **changes: object) -> Flag:
         values: dict[str, object] = {"control": "old", "canary": "new", "percent": 5.0, "stage": "ramp_5", "salt": ""}

@@ -28,7 +28,7 @@ class Under:
         self.world = World()
         self.world.arm()
         self.store = MemoryStore(self.world.server, "a")
-        switch = Switch(self.store, wall=self.world.clock.wall, by="a")
+        switch = Switch(self.store, wall=self.world.clock.wall, by="a", origin="test")
         if trip is not None:
             switch.trip = trip  # type: ignore[method-assign,assignment]  # the outcome is the test's
         self.settled: list[Settled] = []

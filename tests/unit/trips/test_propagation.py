@@ -30,12 +30,12 @@ class World:
         self.clock = VirtualClock()
         self.server = MemoryServer(self.clock)
         self.store, self.propagation = self.replica("a")
-        self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann")
+        self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann", origin="test")
         self.person.arm(NAME, control="model-old", canary="model-new", percent=5.0, stage="ramp_5", salt="")
 
     def replica(self, name: str) -> tuple[MemoryStore, Propagation]:
         store = MemoryStore(self.server, name)
-        switch = Switch(store, wall=self.clock.wall, by=name)
+        switch = Switch(store, wall=self.clock.wall, by=name, origin="test")
         clock = self.clock
         return store, Propagation(
             store,
@@ -48,7 +48,7 @@ class World:
 
     def trip(self, *replicas: Propagation) -> int:
         """The flip, told to the replicas named (one is); its revision."""
-        switch = Switch(MemoryStore(self.server, "tripping"), wall=self.clock.wall, by="a")
+        switch = Switch(MemoryStore(self.server, "tripping"), wall=self.clock.wall, by="a", origin="test")
         draft = pages.incident_draft(NAME, by="a", reason="refusals")
         result = switch.trip(TripRequest(draft, None, Actor.CONTROLLER, self.clock.wall(), pages.SETTINGS))
         assert result.outcome is TripOutcome.TRIPPED

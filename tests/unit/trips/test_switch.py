@@ -29,8 +29,9 @@ def test_a_trip_writes_flag_incident_and_outbox_at_one_revision(world: World) ->
     result = world.switch("a").trip(automatic())
     assert result == TripResult(TripOutcome.TRIPPED, "copilot.1", world.server.revision)
     written = {change.key: change.revision for change in world.server.history if change.by == "a"}
+    line = keys.flag_change("copilot", world.clock.wall(), 1, 2, "trip")
     assert written == dict.fromkeys(
-        [keys.flag("copilot"), keys.incident("copilot", 1), keys.outbox("copilot.1")], result.revision
+        [keys.flag("copilot"), keys.incident("copilot", 1), keys.outbox("copilot.1"), line], result.revision
     )
 
 

@@ -24,7 +24,7 @@ def test_a_trip_of_a_complete_rollout_sends_everyone_back(actor: Actor, together
     """The controller judged the armed flag; the person was a moment quicker to complete it."""
     server = MemoryServer(VirtualClock())
     store = MemoryStore(server, "a")
-    switch = Switch(store, wall=lambda: AT, by="a")
+    switch = Switch(store, wall=lambda: AT, by="a", origin="test")
     done = completed(replace(armed(), canary_percent=99.0, stage="full"))
     store.commit((), (Put(keys.flag(done.rollout), to_document(done)),))
     request = TripRequest(
@@ -45,7 +45,7 @@ def test_a_trip_left_in_a_document_hides_no_new_one(complete: bool) -> None:
     """Someone has armed the flag by hand in the store, and left what was said of the trip before."""
     server = MemoryServer(VirtualClock())
     store = MemoryStore(server, "a")
-    switch = Switch(store, wall=lambda: AT, by="a")
+    switch = Switch(store, wall=lambda: AT, by="a", origin="test")
     flag = replace(armed(), canary_percent=99.0, stage="full")
     flag = completed(flag) if complete else flag
     left: dict[str, object] = {"at": "2026-01-01T00:00:00Z", "by": "x", "reason": "r", "rules": []}

@@ -61,7 +61,7 @@ def test_several_flips_are_one_transaction() -> None:
     assert results == [TripResult(TripOutcome.TRIPPED, f"{name}.1", revision) for name in many.names]
     assert many.tripped() == ["a", "b", "c"]
     [(compares, writes)] = many.commits
-    assert writes == 9  # flag, incident and page of each
+    assert writes == 12  # flag, incident, page and line of history of each
     assert sorted(compare.key for compare in compares) == sorted(
         ["/session", *(keys.flag(name) for name in many.names), *(keys.incident(name, 1) for name in many.names)]
     )
