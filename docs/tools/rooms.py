@@ -36,6 +36,7 @@ ABOUT = {
     "verdicts": "readings to findings, findings to decisions",
     "router": "what a service imports",
     "spend": "one ledger of money",
+    "trends": "cohorts over time",
     "registry": "moving a role's pins",
     "roles": "which model is in production",
     "rules": "YAML in, rollouts out",
@@ -43,6 +44,7 @@ ABOUT = {
     "stores": "flag stores",
     "net": "HTTP that ends, secrets, TLS",
     "flags": "what a flag may become",
+    "charts": "SVG and PNG",
 }
 
 WIDTH, ROW, GAP, MARGIN = 960, 58, 14, 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 ROOT = "/killswitch/v1/"
 FLAGS = ROOT + "flags/"
 INCIDENTS = ROOT + "incidents/"
+INCIDENT_TRENDS = ROOT + "incident-trends/"
 OUTBOX = ROOT + "outbox/"
 CLAIMS = ROOT + "claims/"
 CONTROLLERS = ROOT + "controllers/"
@@ -45,6 +46,15 @@ def incident(rollout: str, generation: int) -> str:
 def incidents(rollout: str) -> str:
     """The prefix of all incidents of one rollout."""
     return f"{INCIDENTS}{rollout}/"
+
+
+def incident_trend(rollout: str, generation: int) -> str:
+    """Both cohorts around the trip of this generation, for pictures. It goes when its incident goes."""
+    return f"{incident_trends(rollout)}{generation}"
+
+
+def incident_trends(rollout: str) -> str:
+    return f"{INCIDENT_TRENDS}{rollout}/"
 
 
 def outbox(page: str) -> str:
