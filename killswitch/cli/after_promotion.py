@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from killswitch.cli.armed_pairs import pair_to_arm, slots_of
+from killswitch.cli.armed_pairs import pair_to_arm
 from killswitch.cli.by_hand import Hand
 from killswitch.cli.invocation import print_problems, rollout_of, say
 from killswitch.cli.role_settings import role_config
@@ -11,6 +11,7 @@ from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import NO_SHADOW, shadow_share
 from killswitch.flags.transitions import STOPPED
+from killswitch.registry.raising import slots_of
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.pairs import PairKind
 from killswitch.roles.role import Role

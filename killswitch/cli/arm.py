@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from killswitch.cli.armed_pairs import pair_to_arm, slots_of
+from killswitch.cli.armed_pairs import pair_to_arm
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
     PercentOption,
@@ -27,6 +27,7 @@ from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import NO_SHADOW
 from killswitch.model import Rollout
 from killswitch.registry.arming import Armable
+from killswitch.registry.raising import slots_of
 
 _FROM_FILE = "from the rule file"
 

@@ -26,6 +26,7 @@ from killswitch.flags.flag import MAX_NAME, Flag
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
 from killswitch.flags.transitions import says_nothing
 from killswitch.model import PageSettings, Rollout
+from killswitch.ramps.rearming import percent_of
 from killswitch.sources import Source
 from killswitch.stores import Store
 from killswitch.trips.switch import Switch
@@ -253,10 +254,9 @@ def stage_of_plan(
 ) -> tuple[str | None, float | None]:
     """The stage with the percent that the rollout's plan gives it, where the command line gives none."""
     if stage is None or percent is not None or stage in flags.STAGES:
-        return stage, percent
+        return stage, percent  # no rule file need be read
     file = rollout_of(settings, rollout, required=False)
-    named = file.plan.stage_named(stage) if file is not None and file.plan is not None else None
-    return stage, None if named is None else named.percent
+    return stage, percent_of(None if file is None else file.plan, stage, percent)
 
 
 def served_in_words(flag: Flag, control: str, canary: str) -> str:

@@ -30,6 +30,7 @@ from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.shadow_share import NO_SHADOW
 from killswitch.pages import events
 from killswitch.pages.page import Page
+from killswitch.ramps.rearming import first_stage
 from killswitch.stores import keys
 
 NewUsersOption = Annotated[
@@ -99,8 +100,7 @@ def command(  # long: its options, and what it says before and after
 
 def _first_stage(hand: Hand, rollout: str) -> str:
     file = rollout_of(hand.settings, rollout, required=False)
-    first = None if file is None or file.plan is None else file.plan.after_a_trip
-    return "ramp_1" if first is None else first.stage
+    return first_stage(None if file is None else file.plan)
 
 
 def _whose(new_users: bool) -> str:

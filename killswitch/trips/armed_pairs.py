@@ -16,6 +16,11 @@ def stored_pair(store: Store, rollout: str, generation: int) -> ArmedPair | None
     return None if item is None else from_document(item.value, rollout=rollout, generation=generation)
 
 
+def pair_of(store: Store, flag: Flag) -> ArmedPair | None:
+    """As `stored_pair`, of the flag's generation."""
+    return stored_pair(store, flag.rollout, flag.generation)
+
+
 def put_pair(pair: ArmedPair) -> Put:
     return Put(keys.gate_evidence(pair.rollout, pair.generation), to_document(pair))
 

@@ -190,11 +190,12 @@ class Switch(Flips):
         new_users: bool = False,
         pair: ArmedPair | None = None,
         also: Sequence[Compare] = (),
+        more: Sequence[Put] = (),
         agree: Agree = _unasked,
     ) -> Flag:
         """Tripped -> armed, generation + 1, and the page that says so, in one transaction.
 
-        ``pair``: as in `set_stage`.
+        ``pair``: as in `set_stage`. ``also`` and ``more``: what the same transaction compares and writes besides.
         """
         stored = self.required(rollout)
         armed = self._agreed(
@@ -214,8 +215,8 @@ class Switch(Flips):
         )
         lives = lives_of(self._store, rollout)
         counted = counter(rollout, max(lives.generation, armed.generation), armed.unpinned_at)
-        more = allowed(self._store, stored.flag, armed, given=pair, now=self._wall())
-        writes = (counted, into_outbox(page(armed), at=self._wall()), *more)
+        evidence = allowed(self._store, stored.flag, armed, given=pair, now=self._wall())
+        writes = (counted, into_outbox(page(armed), at=self._wall()), *evidence, *more)
         compares = (Compare(counted.key, lives.revision), *also)
         return self._replace(rollout, stored, armed, writes, also=compares, reason=reason)
 
@@ -265,9 +266,10 @@ class Switch(Flips):
         writes = (into_outbox(page(unpinned), at=self._wall()),)
         return self._replace(rollout, stored, unpinned, writes, reason=reason)
 
-    def end(self, rollout: str, *, reason: str = "") -> None:
+    def end(self, rollout: str, *, reason: str = "", also: Sequence[Compare] = (), more: Sequence[Put] = ()) -> None:
         """Armed or tripped -> absent, and with it what its life left behind: baselines, notices, a hold of its plan.
 
+        ``also`` and ``more``: what the same transaction compares and writes besides.
         A flag that cannot be understood may be ended too: routers ignore it. Its generation stays counted.
         """
         item = self._store.get(keys.flag(rollout))
@@ -280,12 +282,12 @@ class Switch(Flips):
             ending = flag_from_document(item.value, rollout=rollout)
             flags.end(ending, rollout=rollout, actor=Actor.PERSON)
             last, unpinned_at = max(last, ending.generation), ending.unpinned_at or unpinned_at
-        writes: list[Put | Delete] = [Delete(item.key)]
+        writes: list[Put | Delete] = [Delete(item.key), *more]
         was = StoredFlag(ending, item.mod_revision)
         writes += self._line(rollout, was, None, reason=reason, deed=Deed.END)
         if last:
             writes.append(counter(rollout, last, unpinned_at))
-        compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), lives.revision))
+        compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), lives.revision), *also)
         remains = [Part(one.key, writes=(one,)) for one in _remains(self._store, rollout)]
         self._commit(rollout, compares, writes, None)
         # Nothing reads these once the flag is gone; what a store that fails now keeps does no harm.
