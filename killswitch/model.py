@@ -190,10 +190,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """Who is told, and what the message links to.
+    """Who is told, and what the message links to; ``slack_allow``: ids of people and groups who may press buttons.
 
-    ``slack`` is a channel; ``pagerduty`` the name of an integration key; ``public_url`` where people reach the
-    daemon's pages, from the settings and not from a rule file.
+    ``slack`` is a channel, ``pagerduty`` the name of a key, ``public_url`` where people reach the daemon's pages.
     """
 
     slack: str | None = None
@@ -202,6 +201,7 @@ class PageSettings:
     runbook: str | None = None
     dashboard: str | None = None
     pagerduty: str | None = None
+    slack_allow: tuple[str, ...] = ()
     public_url: str | None = None
 
 

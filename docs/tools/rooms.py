@@ -26,6 +26,7 @@ ABOUT = {
     "preflight": "before users meet a canary",
     "web": "the daemon over HTTP",
     "gate": "may a model be promoted?",
+    "interaction": "Slack's buttons and command",
     "trips": "taking traffic away",
     "fleet": "what replicas know of each other",
     "status": "what the newest cycle says",

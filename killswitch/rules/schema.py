@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from killswitch.model import Decide, Mode
 from killswitch.rules.plan_keys import PlanSpec, plan_by_name
 from killswitch.rules.presets import DEFAULT_PRESET
+from killswitch.rules.slack_values import SlackAllow
 from killswitch.rules.slow_schema import SlowSpec
 from killswitch.rules.strict import Strict
 from killswitch.rules.values import (
@@ -171,6 +172,12 @@ class PageSpec(Strict):
 
     slack: Channel = Field(
         None, description="a Slack channel, in quotes (else # begins a comment)", examples=["#llm-oncall"]
+    )
+    slack_allow: SlackAllow = Field(
+        (),
+        description="who may press the buttons in Slack and type `/killswitch trip`: ids of people and of user groups; "
+        "without it, no one may",
+        examples=[["U012AB3CD", "S012AB3CD"]],
     )
     pagerduty: KeyName = Field(
         None,
