@@ -35,7 +35,8 @@ from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.slow_child import evaluate_in_child
-from killswitch.daemon.wiring import build_pagers, build_source, build_store, secret
+from killswitch.daemon.trend_view import TrendView
+from killswitch.daemon.wiring import build_chart_source, build_pagers, build_source, build_store, secret
 from killswitch.deadline import Deadline
 from killswitch.errors import BadSettings, KillswitchError
 from killswitch.flags.flag import Flag
@@ -112,6 +113,13 @@ class Daemon:
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
         self._role_view = RoleView(self._store)
+        self._trends = TrendView(
+            self._store,
+            build_chart_source(settings, self._source),
+            controller_id=self.controller_id,
+            rollouts=lambda: self._rules.current().rollouts,
+            monotonic=monotonic,
+        )
         self._probes = daily_probes(settings, self._store, self._roles.current, by=self.controller_id, wall=wall)
         self._role_rollbacks = RoleRollbacks(
             self._store,
@@ -245,7 +253,7 @@ class Daemon:
         self._delivery.close()
         if not self._cycling.acquire(blocking=False):
             return  # a cycle waits for a silent server: its source closed under it would look like a bug
-        for closable in (self._source, self._store, self._trip_store):
+        for closable in (self._trends, self._source, self._store, self._trip_store):
             closable.close()
 
     # --- jobs -----------------------------------------------------------------------------------
@@ -262,6 +270,7 @@ class Daemon:
             ("role_view", self._role_view.look, min(5.0, self._settings.interval)),
             ("role_rollbacks", self._role_rollbacks.look, min(2.0, self._settings.interval)),
             ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
+            ("trends", self._look_at_trends, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
             ("role_probes", self._probes.look, 60.0),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
@@ -294,12 +303,17 @@ class Daemon:
                 if report is not None:
                     self._propagation.notice([one.flag for one in report.reports.values() if one.flag is not None])
                     self._dead_mans_switch.cycle_finished(report)
+                    self._trends.cycle_finished(report)
                     self._on_cycle(report)
         self._alive_at = self._monotonic()
 
     def _look_who_follows(self) -> None:
         if not self._controller.flips_come_first:
             self._propagation.look()
+
+    def _look_at_trends(self) -> None:
+        if not self._controller.flips_come_first:
+            self._trends.look()
 
     def _deliver(self) -> None:
         if self._stopping or self._controller.flips_come_first:

@@ -69,6 +69,14 @@ def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
     )
 
 
+def build_chart_source(settings: Settings, source: Source) -> Source:
+    """The source that charts of the past are read from: one of its own on Prometheus, so that no cycle waits for it.
+
+    Other sources answer from what they have gathered themselves, for several threads at once.
+    """
+    return build_source(settings) if settings.source.startswith("prometheus+") else source
+
+
 def build_pagers(settings: Settings, *, console: TextIO | None = None) -> tuple[tuple[Pager, ...], Pager | None]:
     """The receivers of pages, and the fallback among them that is asked only when the others fail.
 

@@ -24,6 +24,7 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | caps of rule files (`spend/ruling.py`) | 1 a cap | 1 a cap | `portions` |
 | how far routers have followed (`trips/propagation.py`), refused rules (`daemon/daemon.py`) | 1 | 2 | fixed |
 | what probes have found (`gate/daily_probes.py`) | 1 a role | 1 a role + its pages | `portions` |
+| both cohorts around a trip (`controller/trip_trends.py`) | 1 | 1 | fixed; 64 KiB at most |
 | a router's presence, a service's mismatches (`router/presence.py`) | 0 | 1 | fixed |
 """
 

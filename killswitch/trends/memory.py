@@ -6,6 +6,7 @@ has of the time before can be filled in (`TrendMemory.fill`).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class _Known:
     units: tuple[Unit, ...]
     needed: tuple[float | None, ...]
     began: float
+    filled: frozenset[Span] = frozenset()  # of these, what was before is the metric store's
 
 
 class TrendMemory:
@@ -77,6 +79,18 @@ class TrendMemory:
                 known = _Known(Rings(list(of)), tuple(of.values()), (None,) * len(of), times[-1])
                 self._known[rollout] = known
             known.rings.fill(span, times, moments)
+            known.filled |= {span}
+
+    def gaps(self, rollout: str, span: Span, until: float) -> list[float]:
+        """The ends of the steps that are over by ``until``, and of which no rule knows either cohort."""
+        trend = self.trend(rollout, span, until)
+        first = math.floor((until - span.seconds) / span.step + 1e-9) + 1
+        times = trend.times or [span.step * number for number in range(first, math.floor(until / span.step) + 1)]
+        known = [
+            any(rule.moments[at].canary is not None or rule.moments[at].control is not None for rule in trend.rules)
+            for at in range(len(trend.times))
+        ] or [False] * len(times)
+        return [at for at, there in zip(times, known, strict=True) if not there and at % span.step == 0]
 
     def trend(self, rollout: str, span: Span, until: float, *, since: float | None = None) -> Trend:
         """The rollout's rules up to ``until``, by default over the whole span. Empty if nothing is known."""
@@ -92,7 +106,7 @@ class TrendMemory:
                     known.rings.rules, known.units, columns, known.needed, strict=True
                 )
             )
-            note = f"this controller has watched it since {date_and_time(known.began)}" if known.began > begin else ""
+            note = _since_when(known, span) if known.began > begin else ""
         return Trend(rollout, begin, until, span.step, tuple(times), rules, note)
 
     @property
@@ -100,6 +114,13 @@ class TrendMemory:
         """The memory of all points."""
         with self._lock:
             return sum(one.rings.bytes for one in self._known.values())
+
+
+def _since_when(known: _Known, span: Span) -> str:
+    since = date_and_time(known.began)
+    if span not in known.filled:
+        return f"this controller has watched it since {since}"
+    return f"until {since} this controller did not watch it: values of before are the metric store's, without evidence"
 
 
 def _take(known: _Known, tick: float, found: Sequence[Finding]) -> None:

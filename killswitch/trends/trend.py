@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from killswitch.model import Finding, Unit
@@ -59,6 +59,7 @@ class Moment:
 
 
 NOTHING = Moment()
+_FIELDS = tuple(field.name for field in fields(Moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +106,37 @@ class Trend:
         return replace(self, rules=tuple(one for name in rules if (one := self.of(name)) is not None))
 
 
-def known_number(value: float | None) -> bool:
-    return value is not None and not math.isnan(value)
+def merged(rollout: str, since: float, until: float, step: float, trends: Sequence[Trend | None]) -> Trend:
+    """One trend at every ``step`` in (since, until]; what the first does not know is taken from the next."""
+    there = [one for one in trends if one is not None]
+    count = round((until - since) / step)
+    times = tuple(since + step * number for number in range(1, count + 1))
+    names: dict[str, RuleTrend] = {}
+    for rule in (rule for one in there for rule in one.rules):
+        names.setdefault(rule.rule, rule)
+    rules = tuple(_merged_rule(first, times, step, there) for first in names.values())
+    note = next((one.note for one in there if one.note), "")
+    return Trend(rollout, since, until, step, times, rules, note)
+
+
+def _merged_rule(first: RuleTrend, times: Sequence[float], step: float, trends: Sequence[Trend]) -> RuleTrend:
+    found: dict[int, Moment] = {}
+    needed = first.needed
+    for trend in trends:
+        rule = trend.of(first.rule)
+        if rule is None:
+            continue
+        needed = needed or rule.needed
+        for at, moment in zip(trend.times, rule.moments, strict=True):
+            place = math.ceil(at / step - 1e-9)
+            found[place] = _filled(found.get(place, NOTHING), moment)
+    moments = tuple(found.get(math.ceil(at / step - 1e-9), NOTHING) for at in times)
+    return RuleTrend(first.rule, first.unit, moments, needed)
+
+
+def _filled(one: Moment, other: Moment) -> Moment:
+    """The first, with the other's values where it knows nothing."""
+    if one == NOTHING:
+        return other
+    missing = {name: getattr(other, name) for name in _FIELDS if getattr(one, name) is None}
+    return replace(one, **missing)
