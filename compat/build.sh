@@ -33,7 +33,13 @@ for module in prometheus-*; do
   done
 done
 build victoriametrics victoria-metrics github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics -ldflags "-s -w"
-build helm helm helm.sh/helm/v3/cmd/helm -ldflags "-s -w"
+version=$(cd helm && go list -m -f '{{.Version}}' helm.sh/helm/v3)
+kubernetes=$(cd helm && go list -m -f '{{.Version}}' k8s.io/api) # v0.37.0 is that of Kubernetes 1.37; without it, helm says 1.20
+[[ $kubernetes =~ ^v0\.([0-9]+)\. ]]
+package=helm.sh/helm/v3
+build helm helm $package/cmd/helm -ldflags "-s -w -X $package/internal/version.version=$version \
+  -X $package/pkg/chartutil.k8sVersionMajor=1 -X $package/pkg/chartutil.k8sVersionMinor=${BASH_REMATCH[1]} \
+  -X $package/pkg/lint/rules.k8sVersionMajor=1 -X $package/pkg/lint/rules.k8sVersionMinor=${BASH_REMATCH[1]}"
 version=$(cd kube-apiserver && go list -m -f '{{.Version}}' k8s.io/kubernetes)
 [[ $version =~ ^v([0-9]+)\.([0-9]+)\. ]]
 package=k8s.io/component-base/version # without these, the server says that it is v0.0.0, which charts refuse

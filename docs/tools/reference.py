@@ -1,4 +1,4 @@
-"""Writes the reference pages of settings, commands, metrics and kinds of pages from the code.
+"""Writes the reference pages of settings, commands, metrics, kinds of pages and chart values from the code.
 
 ``python -m docs.tools.reference`` in the repository's root writes them. With ``--check`` it says whether they are
 current (exit 1 if not), which a unit test asks, too.
@@ -16,6 +16,7 @@ from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from docs.tools import chart
 from killswitch.cli.app import COMMANDS, imported
 from killswitch.daemon.settings import Settings
 from killswitch.generated_files import write_or_check
@@ -170,7 +171,7 @@ def metrics_page() -> Iterator[str]:
     yield from ("# Metrics", "", *note())
     yield from wrapped(
         "What the daemon exposes at `/metrics`, for dashboards and alerts. Alerts for it are in "
-        "[deploy/kustomize/components/monitoring](../deploy/kustomize/components/monitoring/prometheusrule.yaml). "
+        "[deploy/helm/files/alerts.yaml](../deploy/helm/files/alerts.yaml). "
         "Metrics that the router SDK exposes in your own service are in [the router](router.md#what-is-counted)."
     )
     yield ""
@@ -250,7 +251,7 @@ def pages() -> dict[Path, str]:
         Path("docs/metrics.md"): metrics_page(),
         Path("docs/page-kinds.md"): kinds_page(RUNBOOK.read_text("utf-8")),
     }
-    return {path: "\n".join(lines).rstrip() + "\n" for path, lines in made.items()}
+    return {path: "\n".join(lines).rstrip() + "\n" for path, lines in made.items()} | chart.pages()
 
 
 def main(arguments: list[str]) -> int:

@@ -15,7 +15,6 @@ import yaml
 from killswitch.daemon.settings import Settings, load_settings
 from killswitch.rules.loading import load_folder
 from killswitch.rules.role_files import load_roles
-from killswitch.status.self_metrics import SelfMetrics
 from tests.servers.image import REPOSITORY
 
 KUSTOMIZE = REPOSITORY / "deploy" / "kustomize"
@@ -265,94 +264,3 @@ def test_the_daemon_answers_to_its_services_names(objects: list[dict[str, Any]])
     names = _settings(objects)["KILLSWITCH_HOST_NAMES"].split(",")
     namespace = service.get("namespace", "killswitch")
     assert {service["name"], f"{service['name']}.{namespace}.svc"} <= set(names)
-
-
-def _alerts() -> dict[str, Any]:
-    spec: dict[str, Any] = _one(render("example"), "PrometheusRule")["spec"]
-    return spec
-
-
-def test_alerts_ask_for_metrics_the_daemon_has() -> None:
-    families = {family.name for family in SelfMetrics("test").registry.collect()}
-    for rule in _alerts()["groups"][0]["rules"]:
-        for metric in re.findall(r"\bkillswitch_\w+", rule["expr"]):
-            assert metric.removesuffix("_total") in families, rule["alert"]
-
-
-# alert -> the series under which it fires after twenty minutes
-_FIRING: dict[str, list[tuple[str, str]]] = {
-    "KillswitchAbsent": [],
-    "KillswitchBlind": [
-        ('killswitch_rollout_armed{rollout="a",pod="1"}', "1x30"),
-        ('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="1"}', "30x30"),
-    ],
-    "KillswitchNeverEvaluated": [('killswitch_rollout_armed{rollout="a",pod="1"}', "1x30")],
-    "KillswitchCannotAct": [
-        ('killswitch_store_up{pod="1"}', "0x30"),
-        ('killswitch_store_up{pod="2"}', "0x30"),
-    ],
-    "KillswitchTripNotCommitted": [('killswitch_trips_under_way{pod="1"}', "1x30")],
-    "KillswitchRulesRefused": [('killswitch_rules_reload_ok{pod="1"}', "0x30")],
-    "KillswitchArmedWithoutRules": [('killswitch_rollouts_without_rules{pod="1"}', "1x30")],
-    "KillswitchMissesTicks": [('killswitch_missed_ticks_total{pod="1"}', "0+1x30")],
-    "KillswitchOneReplica": [('killswitch_build_info{pod="1"}', "1x30")],
-}
-# two replicas in good order
-_QUIET = [
-    ('killswitch_build_info{pod="1"}', "1x30"),
-    ('killswitch_build_info{pod="2"}', "1x30"),
-    ('killswitch_rollout_armed{rollout="a",pod="1"}', "1x30"),
-    ('killswitch_rollout_armed{rollout="a",pod="2"}', "1x30"),
-    # one of them has been blind for long: the fleet is not
-    ('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="1"}', "0+60x30"),
-    ('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="2"}', "0x30"),
-    # tripped: nobody needs a verdict
-    ('killswitch_rollout_armed{rollout="b",pod="1"}', "0x30"),
-    ('killswitch_last_good_evaluation_timestamp_seconds{rollout="b",pod="1"}', "0x30"),
-    ('killswitch_store_up{pod="1"}', "1x30"),
-    ('killswitch_store_up{pod="2"}', "0x30"),
-    ('killswitch_trips_under_way{pod="1"}', "0x30"),
-    ('killswitch_rules_reload_ok{pod="1"}', "1x30"),
-    ('killswitch_rollouts_without_rules{pod="1"}', "0x30"),
-    ('killswitch_missed_ticks_total{pod="1"}', "0+1x2 2x28"),
-]
-
-
-def _promtool(alert: str, series: list[tuple[str, str]], tmp_path: Path, *, firing: bool) -> None:
-    """Asks promtool whether ``alert``, after twenty minutes of these series, fires or not as expected."""
-    (rule,) = (rule for rule in _alerts()["groups"][0]["rules"] if rule["alert"] == alert)
-    (tmp_path / "rules.json").write_text(json.dumps({"groups": [{"name": "one", "rules": [rule]}]}))
-    expected = {
-        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0',
-        "eval_time": "20m",
-        "exp_samples": [{"labels": "{}", "value": 1}] if firing else [],
-    }
-    test = {
-        "rule_files": ["rules.json"],
-        "evaluation_interval": "30s",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [{"series": name, "values": values} for name, values in series],
-                "promql_expr_test": [expected],
-            }
-        ],
-    }
-    (tmp_path / "test.json").write_text(json.dumps(test))
-    command = ["promtool", "test", "rules", str(tmp_path / "test.json")]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
-@pytest.mark.parametrize("alert", _FIRING)
-def test_an_alert_fires_when_its_fault_lasts(alert: str, tmp_path: Path) -> None:
-    _promtool(alert, _FIRING[alert], tmp_path, firing=True)
-
-
-@pytest.mark.parametrize("alert", _FIRING)
-def test_no_alert_fires_while_all_is_well(alert: str, tmp_path: Path) -> None:
-    _promtool(alert, _QUIET, tmp_path, firing=False)
-
-
-def test_every_alert_is_tested() -> None:
-    assert {rule["alert"] for rule in _alerts()["groups"][0]["rules"]} == _FIRING.keys()

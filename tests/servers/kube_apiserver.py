@@ -118,8 +118,8 @@ class KubeApiServer:
         """One request; also an answer that refuses it is returned. ``patch``: merge, json or strategic-merge."""
         kind = f"application/{patch}-patch+json" if method == "PATCH" else "application/json"
         headers = {"Authorization": f"Bearer {(token or self.token_file).read_text()}", "Content-Type": kind}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
+        sent = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", sent, headers, method=method)
         trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.ca_file)))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
         try:
@@ -128,7 +128,12 @@ class KubeApiServer:
                 return Answer(answer.status, json.load(answer), warnings)
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, json.loads(error.read()), tuple(error.headers.get_all("Warning") or ()))
+                body = error.read()
+            try:
+                document = json.loads(body)
+            except ValueError:  # a path that it does not serve is answered in plain text
+                document = {"message": body.decode(errors="replace")}
+            return Answer(error.code, document, tuple(error.headers.get_all("Warning") or ()))
 
     def namespace(self, name: str, *, enforce: str | None = None) -> None:
         """Make a namespace. ``enforce``: the Pod Security level of all its pods, also said as a warning."""

@@ -1,0 +1,23 @@
+{{/* The daemon's environment. It reads settings at start only, so the Deployment carries a checksum of this. */}}
+{{- define "killswitch.environment" -}}
+{{- $name := include "killswitch.name" . -}}
+{{- $service := list $name (printf "%s.%s" $name .Release.Namespace) -}}
+{{- $service = append $service (printf "%s.%s.svc" $name .Release.Namespace) -}}
+{{- $service = append $service (printf "%s.%s.svc.cluster.local" $name .Release.Namespace) -}}
+KILLSWITCH_RULES: /etc/killswitch/rules
+{{- if include "killswitch.roles" . }}
+KILLSWITCH_ROLES: /etc/killswitch/roles
+{{- end }}
+{{- /* all addresses: the kubelet asks for health from outside the pod */}}
+KILLSWITCH_LISTEN: 0.0.0.0:8080
+{{- /* the Service's names, for pods that ask it for flags */}}
+KILLSWITCH_HOST_NAMES: {{ join "," (concat $service .Values.hostNames) }}
+{{- range $setting, $value := .Values.settings }}
+{{- if not (kindIs "invalid" $value) }}
+KILLSWITCH_{{ upper $setting }}: {{ kindIs "float64" $value | ternary (int64 $value) $value | toString | quote }}
+{{- end }}
+{{- end }}
+{{- range $setting, $key := .Values.secretFiles }}
+KILLSWITCH_{{ upper $setting }}: /etc/killswitch/secrets/{{ $key }}
+{{- end }}
+{{- end -}}

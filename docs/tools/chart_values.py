@@ -1,0 +1,292 @@
+"""The values of the Helm chart: what each is, what it may be, what it is by default, and an example that changes it.
+
+`docs.tools.chart` makes the chart's ``values.yaml``, its ``values.schema.json`` and the page of values from this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from killswitch.daemon.settings import Settings
+
+# The chart sets these from other values, and a wrong one would be a daemon that no one reaches.
+OF_THE_CHART = ("rules", "roles", "listen", "host_names", "controller_id")
+_NO_SECRET = ("scrape_file",)
+
+TEXT = {"type": "string"}
+NAME = {"type": "string", "pattern": "^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"}
+PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+PORTS = {"type": "array", "items": PORT}
+CIDRS = {"type": "array", "items": {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}}
+FREE = {"type": "object"}
+RULES = {"type": "array", "items": {"type": "object"}}
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+SWITCH = {"type": "boolean"}
+FILES = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$"},
+    "additionalProperties": {"type": "string", "minLength": 1},
+}
+
+
+def secret_settings() -> list[str]:
+    """The settings that name the file of a secret or of a certificate."""
+    return [name for name in Settings.model_fields if name.endswith("_file") and name not in _NO_SECRET]
+
+
+def plain_settings() -> list[str]:
+    """The settings that a user of the chart may give as they are."""
+    return [name for name in Settings.model_fields if name not in {*OF_THE_CHART, *secret_settings()}]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value. ``path``: keys joined by dots. ``example``: another value, which changes what is rendered.
+
+    ``together``: further values without which the example changes nothing, as ``path=value`` of ``helm --set-json``.
+    """
+
+    path: str
+    default: Any
+    schema: dict[str, Any]
+    about: str
+    example: Any
+    together: tuple[str, ...] = ()
+
+
+def _settings_schema(names: list[str], value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "propertyNames": {"enum": sorted(names)}, "additionalProperties": value}
+
+
+_SETTING = {"type": ["string", "boolean", "integer"]}
+_KEY = {"type": "string", "pattern": "^[A-Za-z0-9._-]+$"}
+
+
+def values() -> Iterator[Value]:
+    """All values, in the order of the page and of ``values.yaml``."""
+    yield from _pods()
+    yield from _what_it_watches()
+    yield from _access()
+    yield from _network()
+    yield from _monitoring()
+
+
+def _pods() -> Iterator[Value]:
+    yield Value(
+        "image.repository",
+        "killswitch",
+        {"type": "string", "minLength": 1},
+        "Where your image is: `deploy/Dockerfile` builds it.",
+        "registry.example.com/platform/killswitch",
+    )
+    yield Value("image.tag", "", TEXT, "Its tag; by default the chart's `appVersion`.", "0.2.0")
+    yield Value(
+        "image.digest",
+        "",
+        {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+        "`sha256:…`; wins over the tag.",
+        f"sha256:{'0' * 64}",
+    )
+    yield Value(
+        "image.pullPolicy",
+        "",
+        {"enum": ["", "Always", "IfNotPresent", "Never"]},
+        "Kubernetes decides by default.",
+        "Always",
+    )
+    yield Value("imagePullSecrets", [], RULES, "Secrets for a private registry.", [{"name": "registry"}])
+    yield Value(
+        "nameOverride",
+        "",
+        {"type": "string", "pattern": "^([a-z]([a-z0-9-]{0,38}[a-z0-9])?)?$"},
+        "The name of all objects; by default the release's name.",
+        "switch",
+    )
+    yield Value(
+        "replicas",
+        2,
+        {"type": "integer", "minimum": 2},
+        "Each one judges and may trip. At least two.",
+        3,
+    )
+    yield Value(
+        "resources",
+        {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "768Mi"}},
+        FREE,
+        "79 MB with one rollout, 233 MB with a thousand; slow signals need more, once a day. Set no CPU limit: being "
+        "throttled delays a trip.",
+        {"limits": {"memory": "1Gi"}},
+    )
+    yield Value("podAnnotations", {}, TEXTS, "Annotations of the pods.", {"example.com/team": "platform"})
+    yield Value("podLabels", {}, TEXTS, "Further labels of the pods.", {"example.com/team": "platform"})
+    yield Value("nodeSelector", {}, TEXTS, "Which nodes it runs on.", {"kubernetes.io/os": "linux"})
+    yield Value("tolerations", [], RULES, "Tainted nodes that it may run on.", [{"operator": "Exists"}])
+    yield Value("affinity", {}, FREE, "Besides the spread over zones and nodes.", {"nodeAffinity": {}})
+    yield Value("priorityClassName", "", NAME, "So that it is not evicted first.", "system-cluster-critical")
+
+
+def _what_it_watches() -> Iterator[Value]:
+    sample = {"assistant.yaml": "rollout: assistant\ncontrol: model-old\ncanary: model-new\n"}
+    yield Value(
+        "rules.files",
+        {},
+        FILES,
+        "Rule files, as `name.yaml: text`; with `--set-file` or in your values file. Without any, the chart's sample.",
+        sample,
+    )
+    yield Value(
+        "rules.existingConfigMap",
+        "",
+        NAME,
+        "A ConfigMap of rule files that a team keeps itself, in place of `rules.files`.",
+        "team-rules",
+    )
+    yield Value(
+        "roles.files",
+        {},
+        FILES,
+        "Role files, as `name.yaml: text`. Without any, no role is probed.",
+        {"answers.yaml": "role: answers\nprovider: openai\n"},
+    )
+    yield Value(
+        "roles.existingConfigMap", "", NAME, "A ConfigMap of role files, in place of `roles.files`.", "team-roles"
+    )
+    yield Value(
+        "settings",
+        {
+            "store": "etcds://etcd.etcd.svc:2379",
+            "source": "prometheus+https://prometheus.monitoring.svc:9091",
+            "interval": "30s",
+            "lag": "5s",
+            "scrape_interval": "15s",
+            "log_format": "json",
+        },
+        _settings_schema(plain_settings(), _SETTING),
+        "Any [setting](settings.md) by its name; `KILLSWITCH_<NAME>` in the pods. A misspelled one is refused.",
+        {"public_url": "https://killswitch.example.org"},
+    )
+    yield Value(
+        "hostNames",
+        [],
+        {"type": "array", "items": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,253}$"}},
+        "Further names that people ask it under, such as an Ingress'. The Service's names are there.",
+        ["killswitch.example.org"],
+    )
+
+
+def _access() -> Iterator[Value]:
+    yield Value(
+        "secretFiles",
+        {},
+        _settings_schema(secret_settings(), _KEY),
+        "Setting: key of the Secret. The setting then names the key's file in `/etc/killswitch/secrets`.",
+        {"slack_token_file": "slack-token"},
+    )
+    yield Value(
+        "secret.existing", "", NAME, "Your Secret; by default the one with the name of the release.", "killswitch-keys"
+    )
+    yield Value(
+        "secret.create",
+        {},
+        {"type": "object", "propertyNames": _KEY, "additionalProperties": {"type": "string", "minLength": 1}},
+        "Keys and values of a Secret that the chart makes. They are kept in the release: better make it yourself.",
+        {"slack-token": "not-a-token"},
+    )
+
+
+def _network() -> Iterator[Value]:
+    yield Value("networkPolicy.enabled", True, SWITCH, "Names who may talk to it, and to whom it may talk.", False)
+    yield Value(
+        "networkPolicy.prometheusNamespace",
+        "monitoring",
+        {**NAME, "minLength": 1},
+        "Where the Prometheus is that scrapes the daemon.",
+        "observability",
+    )
+    yield Value(
+        "networkPolicy.dns.namespace",
+        "kube-system",
+        {**NAME, "minLength": 1},
+        "Where the cluster's DNS is; on OpenShift `openshift-dns`.",
+        "openshift-dns",
+    )
+    yield Value("networkPolicy.dns.port", 53, PORT, "The port of its pods; on OpenShift 5353.", 5353)
+    for what, said in (("store", "flag store"), ("source", "metric store")):
+        port = {"store": 12379, "source": 10902}[what]
+        yield Value(
+            f"networkPolicy.{what}.ports",
+            [],
+            PORTS,
+            f"Ports of the {said}'s pods, if its Service maps its port to another. By default those of the address.",
+            [port],
+        )
+        yield Value(
+            f"networkPolicy.{what}.cidrs",
+            [],
+            CIDRS,
+            f"Where the {said} is, if its address is not that of a Service in the cluster.",
+            ["10.1.2.0/24"],
+            (f'settings.{what}="{"etcds" if what == "store" else "prometheus+https"}://{what}.example.com:8443"',),
+        )
+    yield Value(
+        "networkPolicy.internet.cidrs",
+        ["0.0.0.0/0"],
+        CIDRS,
+        "Slack and other receivers, and models' providers: on the internet, at addresses that change. With IPv6, add "
+        "`::/0`.",
+        ["192.0.2.0/24"],
+    )
+    yield Value(
+        "networkPolicy.internet.except",
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"],
+        CIDRS,
+        "Left out of `0.0.0.0/0` and `::/0`, so that nothing inside is reached this way.",
+        ["10.0.0.0/8"],
+    )
+    yield Value(
+        "networkPolicy.internet.ports", [443], PORTS, "For e-mail, add the port of your mail server.", [443, 587]
+    )
+    yield Value(
+        "networkPolicy.extraIngress",
+        [],
+        RULES,
+        "Further ingress rules, such as from your Ingress controller.",
+        [{"from": [{"podSelector": {}}]}],
+    )
+    yield Value(
+        "networkPolicy.extraEgress",
+        [],
+        RULES,
+        "Further egress rules, such as to a server of models inside the cluster.",
+        [{"to": [{"podSelector": {}}], "ports": [{"port": 8000}]}],
+    )
+
+
+def _monitoring() -> Iterator[Value]:
+    on = ("monitoring.enabled=true",)
+    yield Value(
+        "monitoring.enabled",
+        False,
+        SWITCH,
+        "A ServiceMonitor and the alerts as a PrometheusRule; needs the Prometheus Operator.",
+        True,
+    )
+    yield Value(
+        "monitoring.labels",
+        {},
+        TEXTS,
+        "Labels that your operator selects both by; for kube-prometheus-stack `release: <its release>`.",
+        {"release": "kube-prometheus-stack"},
+        on,
+    )
+    yield Value("monitoring.scrapeInterval", "15s", TEXT, "How often the daemon's metrics are read.", "30s", on)
+    yield Value(
+        "monitoring.noEvaluationSeconds",
+        120,
+        {"type": "integer", "minimum": 60},
+        "After how long without a good evaluation an alert fires. Keep it at four of the daemon's intervals or more.",
+        300,
+        on,
+    )

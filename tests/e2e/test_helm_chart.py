@@ -1,0 +1,309 @@
+"""The Helm chart: it renders what kustomize renders, each value does something, and wrong values are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs.tools.chart import arrives, schema
+from docs.tools.chart_values import Value, plain_settings, secret_settings, values
+from tests.e2e.test_kustomize import KUSTOMIZE, render
+from tests.servers.helm import CHART, Helm
+from tests.servers.image import REPOSITORY
+
+Objects = list[dict[str, Any]]
+VALUES = {value.path: value for value in values()}
+# what helm adds to every object, and nothing selects by
+_OF_HELM = {"app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+_CHECKSUM = "checksum/settings"
+
+
+@pytest.fixture(scope="module")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    return Helm(tmp_path_factory.mktemp("helm"))
+
+
+def normalised(objects: Objects) -> dict[str, dict[str, Any]]:
+    """Objects by kind and name, without what differs on purpose: labels of helm, and how changed settings restart pods.
+
+    kustomize puts a hash into the name of the settings' ConfigMap, the chart puts one into the pods.
+    """
+    found = json.loads(re.sub(r"killswitch-settings-[a-z0-9]{10}\b", "killswitch-settings", json.dumps(objects)))
+    for one in found:
+        for metadata in (one["metadata"], one["spec"].get("template", {}).get("metadata", {}) if "spec" in one else {}):
+            metadata["labels"] = {k: v for k, v in metadata.get("labels", {}).items() if k not in _OF_HELM}
+            metadata["annotations"] = {k: v for k, v in metadata.get("annotations", {}).items() if k != _CHECKSUM}
+        one["metadata"].pop("namespace", None)
+        volumes = one.get("spec", {}).get("template", {}).get("spec", {})
+        if volumes:  # their order means nothing
+            volumes["volumes"].sort(key=lambda volume: volume["name"])
+            volumes["containers"][0]["volumeMounts"].sort(key=lambda mount: mount["name"])
+    return {f"{one['kind']} {one['metadata']['name']}": one for one in found if one["kind"] != "Namespace"}
+
+
+def kustomized(tmp_path: Path, *components: str, **further: Any) -> Objects:
+    """What kustomize makes of base with these components; ``further`` goes into the overlay."""
+    shutil.copytree(KUSTOMIZE, tmp_path / "kustomize")
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["../base"],
+        "components": [f"../components/{name}" for name in components],
+        **further,
+    }
+    (tmp_path / "kustomize" / "overlay").mkdir()
+    (tmp_path / "kustomize" / "overlay" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    return render(str(tmp_path / "kustomize" / "overlay"))
+
+
+# component -> the values that do the same
+COMPONENTS: dict[str, dict[str, Any]] = {
+    "monitoring": {"monitoring.enabled": True},
+    "etcd-users": {
+        "settings.store_user": "killswitch-controller",
+        "secretFiles.store_password_file": "etcd-password",
+    },
+    "etcd-ca": {"secretFiles.store_ca_file": "etcd-ca.crt"},
+    "prometheus-bearer": {"secretFiles.source_bearer_file": "prometheus-bearer"},
+    "prometheus-ca": {"secretFiles.source_ca_file": "prometheus-ca.crt"},
+    "slack": {"secretFiles.slack_token_file": "slack-token"},
+    "pagerduty": {"secretFiles.pagerduty_key_file": "pagerduty-key"},
+    "api-token": {"secretFiles.api_token_file": "api-token"},
+    "roles": {"roles.existingConfigMap": "killswitch-roles"},
+}
+
+
+class TestSameAsKustomize:
+    def test_by_default_it_is_the_base(self, helm: Helm) -> None:
+        assert normalised(helm.rendered()) == normalised(render("base"))
+
+    @pytest.mark.parametrize("component", COMPONENTS)
+    def test_each_component_is_a_value(self, component: str, helm: Helm, tmp_path: Path) -> None:
+        assert normalised(helm.rendered(COMPONENTS[component])) == normalised(kustomized(tmp_path, component))
+
+    def test_every_component_is_compared(self) -> None:
+        assert {folder.name for folder in (KUSTOMIZE / "components").iterdir()} == COMPONENTS.keys()
+
+    def test_the_example_is_a_set_of_values(self, helm: Helm) -> None:
+        """Most components at once, with rule files, role files, an image and addresses of one's own."""
+        example = KUSTOMIZE / "example"
+        hosts = ",".join(f"etcd-{number}.etcd.platform.svc:2379" for number in range(3))
+        listed = yaml.safe_load((example / "kustomization.yaml").read_text())["components"]
+        components = {Path(path).name for path in listed} - {"roles"}  # it has role files of its own
+        mine = {key: value for name in components for key, value in COMPONENTS[name].items()}
+        mine |= {
+            "image.repository": "registry.example.com/platform/killswitch",
+            r"rules.files.search-answers\.yaml": (example / "rules" / "search-answers.yaml").read_text(),
+            r"roles.files.search_answers\.yaml": (example / "roles" / "search_answers.yaml").read_text(),
+            "settings.store": f"etcds://{hosts}",
+            "settings.source": "prometheus+https://thanos-query.monitoring.svc:9091",
+        }
+        assert normalised(helm.rendered(mine)) == normalised(render("example"))
+
+
+class TestValues:
+    @pytest.mark.parametrize("path", VALUES)
+    def test_every_value_changes_something(self, path: str, helm: Helm) -> None:
+        """A value that does nothing is worse than none: people rely on it."""
+        value = VALUES[path]
+        assert helm.rendered(_given(value, value.example)) != helm.rendered(_given(value, _before(value)))
+
+    @pytest.mark.parametrize("path", VALUES)
+    def test_a_change_arrives_as_the_table_says(self, path: str, helm: Helm) -> None:
+        """Kubernetes replaces the pods when their template changes, and otherwise never."""
+        value = VALUES[path]
+        before = _before(value)
+        if arrives(value) == "reload":  # its first file makes a volume; what is meant is a changed file
+            ((name, text),) = value.example.items()
+            before = {name: f"{text}# changed\n"}
+        first, then = (helm.rendered(_given(value, one)) for one in (before, value.example))
+        assert first != then
+        assert (_template(first) != _template(then)) == (arrives(value) not in ("reload", "at once"))
+
+    def test_the_defaults_satisfy_the_schema(self, helm: Helm) -> None:
+        printed = helm.done("lint", str(CHART), "--strict")
+        assert "0 chart(s) failed" in printed
+
+    @pytest.mark.parametrize("path", VALUES)
+    def test_a_misspelled_value_is_refused(self, path: str, helm: Helm) -> None:
+        value = VALUES[path]
+        *parents, name = path.split(".")
+        misspelled = ".".join([*parents, f"{name}x"])
+        assert f"{name}x" in helm.refusal({misspelled: value.example})
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"replicas": 1}, "replicas"),
+            ({"settings.intervall": "30s"}, "intervall"),
+            ({"settings.slack_token_file": "/tmp/x"}, "slack_token_file"),
+            ({"settings.listen": "0.0.0.0:1"}, "listen"),
+            ({"settings.interval": 1.5}, "interval"),
+            ({"secretFiles.slack_token": "slack-token"}, "slack_token"),
+            ({"secretFiles.slack_token_file": "../token"}, "slack_token_file"),
+            ({r"rules.files.a\.txt": "rollout: a"}, "a.txt"),
+            ({r"rules.files.a\.yaml": "rollout: a", "rules.existingConfigMap": "b"}, "exclude each other"),
+            ({r"roles.files.a\.yaml": "role: a", "roles.existingConfigMap": "b"}, "exclude each other"),
+            ({"secret.create": {"a": "b"}, "secret.existing": "c"}, "exclude each other"),
+            ({"secret.create": {"a": "b"}, "secretFiles.slack_token_file": "slack-token"}, "add it there"),
+            ({"image.digest": "sha256:1"}, "digest"),
+            ({"networkPolicy.internet.cidrs": ["everywhere"]}, "cidrs"),
+        ],
+    )
+    def test_a_wrong_value_is_refused_in_words(self, wrong: Mapping[str, Any], said: str, helm: Helm) -> None:
+        assert said in helm.refusal(wrong)
+
+    def test_every_setting_of_the_daemon_can_be_given(self) -> None:
+        """New settings are in the chart as soon as its files are generated."""
+        properties = schema(VALUES.values())["properties"]
+        assert properties["settings"]["propertyNames"]["enum"] == sorted(plain_settings())
+        assert properties["secretFiles"]["propertyNames"]["enum"] == sorted(secret_settings())
+        assert not set(plain_settings()) & set(secret_settings())
+
+    def test_a_setting_reaches_the_daemon_as_it_was_written(self, helm: Helm) -> None:
+        given = {"settings.public_url": "https://example.org/#1", "settings.console_pages": False}
+        found = _settings(helm.rendered(given))
+        assert found["KILLSWITCH_PUBLIC_URL"] == "https://example.org/#1"
+        assert found["KILLSWITCH_CONSOLE_PAGES"] == "false"
+
+    def test_a_default_setting_can_be_taken_away(self, helm: Helm) -> None:
+        assert "KILLSWITCH_SCRAPE_INTERVAL" not in _settings(helm.rendered({"settings.scrape_interval": None}))
+
+
+def _given(value: Value, one: Any) -> dict[str, Any]:
+    further = dict(text.split("=", 1) for text in value.together)
+    path = value.path
+    return {**{name: json.loads(text) for name, text in further.items() if name != path}, path: one}
+
+
+def _before(value: Value) -> Any:
+    """The default, or where an address elsewhere is refused without any block, another block."""
+    return ["192.0.2.0/28"] if value.path.endswith((".store.cidrs", ".source.cidrs")) else value.default
+
+
+def _template(objects: Objects) -> Any:
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    return deployment["spec"]["template"]
+
+
+def _settings(objects: Objects) -> dict[str, str]:
+    (found,) = (one for one in objects if one["metadata"]["name"] == "killswitch-settings")
+    data: dict[str, str] = found["data"]
+    return data
+
+
+def _egress(objects: Objects) -> set[tuple[str, int]]:
+    """Where the daemon may go: a namespace or a block, and a port."""
+    (policy,) = (one for one in objects if one["kind"] == "NetworkPolicy")
+    return {
+        (
+            peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            if "namespaceSelector" in peer
+            else peer["ipBlock"]["cidr"],
+            port["port"],
+        )
+        for rule in policy["spec"]["egress"]
+        for peer in rule["to"]
+        for port in rule["ports"]
+    }
+
+
+ALWAYS = {("kube-system", 53), ("0.0.0.0/0", 443)}
+PROMETHEUS = ("monitoring", 9091)
+ETCD = ("etcd", 2379)
+
+
+class TestReach:
+    """The policy is made from the addresses in the settings, so that it cannot contradict them."""
+
+    @pytest.mark.parametrize(
+        ("store", "reached"),
+        [
+            ("etcd://etcd.data.svc:2379", {("data", 2379)}),
+            ("etcds://etcd.data.svc", {("data", 2379)}),
+            ("etcds://a.etcd.data.svc.cluster.local:2379,b.etcd.data.svc.cluster.local:2379", {("data", 2379)}),
+            ("etcds://a.one.svc:2379,b.two.svc:2380", {("one", 2379), ("two", 2380)}),
+            ("etcd://etcd:2379", {("killswitch", 2379)}),
+            ("etcd://10.1.2.3:2379", {("10.1.2.3/32", 2379)}),
+            ("sqlite:///tmp/flags.db", set()),
+        ],
+    )
+    def test_the_flag_store_is_reached(self, store: str, reached: set[tuple[str, int]], helm: Helm) -> None:
+        assert _egress(helm.rendered({"settings.store": store})) == ALWAYS | {PROMETHEUS} | reached
+
+    @pytest.mark.parametrize(
+        ("source", "reached"),
+        [
+            ("prometheus+http://prometheus.metrics.svc:9090/prefix", {("metrics", 9090)}),
+            ("prometheus+https://thanos.metrics.svc", {("metrics", 443)}),
+            ("prometheus+http://thanos.metrics.svc/", {("metrics", 80)}),
+            ("scrape+http://a.shop.svc:8000/metrics,b.shop.svc:8001", {("shop", 8000), ("shop", 8001)}),
+            ("recording:///tmp/file.om", set()),
+        ],
+    )
+    def test_the_metric_store_is_reached(self, source: str, reached: set[tuple[str, int]], helm: Helm) -> None:
+        assert _egress(helm.rendered({"settings.source": source})) == ALWAYS | {ETCD} | reached
+
+    def test_an_address_elsewhere_needs_its_blocks(self, helm: Helm) -> None:
+        """Without them the policy would keep the daemon from its flag store, which looks like a dead etcd."""
+        outside = {"settings.store": "etcds://etcd.example.com:2379"}
+        assert "networkPolicy.store.cidrs" in helm.refusal(outside)
+        reached = _egress(helm.rendered({**outside, "networkPolicy.store.cidrs": ["10.1.2.0/24", "10.1.3.0/24"]}))
+        assert reached == ALWAYS | {PROMETHEUS, ("10.1.2.0/24", 2379), ("10.1.3.0/24", 2379)}
+        assert helm.rendered({**outside, "networkPolicy.enabled": False})
+
+    def test_the_ports_of_pods_can_differ(self, helm: Helm) -> None:
+        """A policy sees the pod's port, where a Service may have mapped another one to it."""
+        reached = _egress(helm.rendered({"networkPolicy.source.ports": [10902]}))
+        assert reached == ALWAYS | {ETCD, ("monitoring", 10902)}
+
+    def test_exceptions_stay_within_their_block(self, helm: Helm) -> None:
+        """Kubernetes refuses an exception that is not inside its block."""
+        objects = helm.rendered({"networkPolicy.internet.cidrs": ["0.0.0.0/0", "::/0", "192.0.2.0/24"]})
+        (policy,) = (one for one in objects if one["kind"] == "NetworkPolicy")
+        blocks = {peer["ipBlock"]["cidr"]: peer["ipBlock"] for peer in policy["spec"]["egress"][-1]["to"]}
+        assert "169.254.0.0/16" in blocks["0.0.0.0/0"]["except"]  # the cloud's metadata
+        assert blocks["::/0"]["except"] == ["fc00::/7", "fe80::/10"]
+        assert "except" not in blocks["192.0.2.0/24"]
+
+
+class TestTwoReleases:
+    def test_they_share_no_object_and_select_only_their_own_pods(self, helm: Helm) -> None:
+        one, two = (helm.rendered({"monitoring.enabled": True}, release=name) for name in ("alpha", "beta"))
+        assert not normalised(one).keys() & normalised(two).keys()
+        assert "beta" not in json.dumps(one)
+        for item in (*one, *two):
+            name = item["metadata"]["name"].partition("-")[0]
+            assert item["metadata"]["labels"]["app.kubernetes.io/name"] == name
+
+    def test_the_namespace_is_in_the_names_it_answers_to(self, helm: Helm) -> None:
+        names = _settings(helm.rendered(namespace="platform"))["KILLSWITCH_HOST_NAMES"].split(",")
+        assert names == ["killswitch", *(f"killswitch.platform{end}" for end in ("", ".svc", ".svc.cluster.local"))]
+
+
+def test_a_created_secret_is_the_one_that_is_mounted(helm: Helm) -> None:
+    objects = helm.rendered({"secret.create": {"slack-token": "ä€\n"}, "secretFiles.slack_token_file": "slack-token"})
+    (secret,) = (one for one in objects if one["kind"] == "Secret")
+    (volume,) = (one["secret"] for one in _template(objects)["spec"]["volumes"] if one["name"] == "secrets")
+    assert volume["secretName"] == secret["metadata"]["name"]
+    assert secret["data"] == {"slack-token": "w6TigqwK"}
+
+
+def test_changed_settings_change_the_pods_checksum(helm: Helm) -> None:
+    before, after = (_template(helm.rendered({"settings.interval": one})) for one in ("30s", "60s"))
+    assert before["metadata"]["annotations"] != after["metadata"]["annotations"]
+    assert before["spec"] == after["spec"]
+
+
+def test_the_chart_has_the_packages_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    assert (chart["version"], chart["appVersion"]) == (version, version)
