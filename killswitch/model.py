@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from killswitch.alert_settings import AlertSettings
 from killswitch.plan import Plan
 from killswitch.slow_settings import SlowSettings
 from killswitch.spend_cap import SpendCap
@@ -28,13 +29,10 @@ CohortLabel = Cohort | Literal["shadow"]
 
 
 class Verdict(StrEnum):
-    """What a rule says at one tick. Never a bool: UNKNOWN is not False.
-
-    SUSPECT: over its limit in the window, and that is not proven yet. No one acts on it.
-    """
+    """What a rule says at one tick. Never a bool: UNKNOWN is not False."""
 
     HEALTHY = "HEALTHY"
-    SUSPECT = "SUSPECT"
+    SUSPECT = "SUSPECT"  # over its limit in the window, and that is not proven yet; no one acts on it
     BREACH = "BREACH"
     UNKNOWN = "UNKNOWN"
 
@@ -280,6 +278,7 @@ class Rollout:
     spend: SpendSettings = field(default_factory=SpendSettings)
     plan: Plan | None = None
     slow: SlowSettings | None = None
+    alerts: AlertSettings | None = None
     file: str = ""
     digest: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)

@@ -53,7 +53,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "slack_token_file", "slack_base_url", "webhook_url_file", "pagerduty_key_file", "pagerduty_team_keys_file",
         "pagerduty_url", "console_pages", "fallback", "public_url", "heartbeat_url_file",
     ),
-    "The HTTP port and the log": ("listen", "host_names", "api_token_file", "log_format"),
+    "The HTTP port and the log": ("listen", "host_names", "api_token_file", "alerts_token_file", "log_format"),
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ SECRETS = tuple(
     f"KILLSWITCH_{name}"
     for name in (
         "SLACK_TOKEN", "PAGERDUTY_KEY", "WEBHOOK_URL", "STORE_PASSWORD", "SOURCE_PASSWORD", "SOURCE_BEARER",
-        "API_TOKEN", "HEARTBEAT_URL",
+        "API_TOKEN", "ALERTS_TOKEN", "HEARTBEAT_URL",
     )
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ ABOUT = {
     "web": "the daemon over HTTP",
     "gate": "may a model be promoted?",
     "interaction": "Slack's buttons and command",
+    "alerts": "other systems' alarms act",
     "trips": "taking traffic away",
     "fleet": "what replicas know of each other",
     "status": "what the newest cycle says",

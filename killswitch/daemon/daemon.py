@@ -26,6 +26,7 @@ from killswitch import __version__
 from killswitch.controller.controller import Controller, Timing
 from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
+from killswitch.daemon.alerts_in import alerts_in
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
 from killswitch.daemon.missing_receivers import warn_of_missing_receivers
@@ -33,16 +34,16 @@ from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
 from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
-from killswitch.daemon.settings import Settings, load_settings, without_secrets
+from killswitch.daemon.settings import Settings, without_secrets
 from killswitch.daemon.slow_child import evaluate_in_child
+from killswitch.daemon.source_pace import source_at_its_pace
 from killswitch.daemon.trend_view import TrendView
-from killswitch.daemon.wiring import build_chart_source, build_pagers, build_source, build_store, secret
-from killswitch.deadline import Deadline
-from killswitch.errors import BadSettings, KillswitchError
+from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store, secret
+from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
-from killswitch.model import PageSettings, Rollout
+from killswitch.model import PageSettings
 from killswitch.pages import events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
@@ -51,8 +52,6 @@ from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
 from killswitch.registry.mismatches import MismatchPages
 from killswitch.roles.seen import RolesSeen
-from killswitch.sources import Source
-from killswitch.sources.scrape_interval import consequence, measured_now
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Compare, Put, keys
@@ -70,7 +69,6 @@ from killswitch.wording import counted
 log = logging.getLogger(__name__)
 EXIT_NAME_TAKEN = 2  # as for any setting that is refused
 STOP_WITHIN = 7.0  # and a second for what is around it, and one for a busy machine
-MEASURE_WITHIN = 5.0
 HUNG_AFTER_INTERVALS = 2.5  # the probe must have failed within three
 
 
@@ -105,7 +103,7 @@ class Daemon:
         self._roles = RolesInForce(settings.roles, required="roles" in settings.model_fields_set)
         self._store = build_store(settings)
         self._trip_store = build_store(settings, timeout=settings.trip_timeout)
-        self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
+        self._source, self._settings = source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
         settings = self._settings
         pagers, fallback = build_pagers(settings)
         warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
@@ -370,7 +368,12 @@ class Daemon:
         flags = FlagView(self._trip_store, monotonic=self._monotonic)
         incidents = IncidentView(self._trip_store, monotonic=self._monotonic)
         pins = PinView(self._trip_store, monotonic=self._monotonic)
-        routes = [*flag_routes(flags, pins), *incident_routes(incidents)]
+        alerts = alerts_in(
+            self._settings, self._trip_store,
+            controller_id=self.controller_id, rules=self._rules, latest=lambda: self.latest, flipped=self._flipped,
+            metrics=self._metrics, wall=self._wall, monotonic=self._monotonic,
+        )  # fmt: skip
+        routes = [*flag_routes(flags, pins), *incident_routes(incidents), *alerts]
         app = application(self, routes, host_names=self._settings.names)
         return server(app, self._settings.listen)
 
@@ -411,31 +414,6 @@ def _timing(settings: Settings) -> Timing:
         session_ttl=settings.session_ttl,
         store_patience=min(15.0, settings.interval),
     )
-
-
-def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tuple[Source, Settings]:
-    """The metric source, and the settings with the scrape interval it really has.
-
-    A scrape interval that was set is kept, with a warning where it is wrong. Without an answer the default is used.
-    """
-    source = build_source(settings)
-    measured = measured_now(source, rollouts, Deadline(MEASURE_WITHIN))
-    if measured is None or abs(measured - settings.scrape_interval) < 0.05 * measured:
-        return source, settings
-    if "scrape_interval" in settings.model_fields_set:
-        log.warning(
-            "scrapes arrive every %g s, and scrape_interval is %g s: %s; fix `scrape_interval`",
-            measured, settings.scrape_interval, consequence(measured, settings.scrape_interval),
-        )  # fmt: skip
-        return source, settings
-    try:
-        actual = load_settings(**{**settings.model_dump(), "scrape_interval": measured})
-    except BadSettings as error:
-        source.close()
-        raise BadSettings([f"scrapes are {measured:g} s apart: {problem}" for problem in error.problems]) from error
-    log.info("scrapes are %g s apart; evidence is gathered every %g s", measured, actual.step)
-    source.close()
-    return build_source(actual), actual
 
 
 def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:

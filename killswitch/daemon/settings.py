@@ -25,7 +25,7 @@ from killswitch.rules.units import parse_duration
 _NOT_OURS = re.compile(
     r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
     r"FEEDBACK_KEY|FEEDBACK_KEY_FILE|SHADOW_KEY_FILE|SHADOW_SPOOL|SHADOW_RECORDS|"
-    r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL)\Z"
+    r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|ALERTS_TOKEN|HEARTBEAT_URL)\Z"
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9._:-]{1,253}\Z")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
@@ -116,6 +116,9 @@ class Settings(BaseModel):
         default=None, description="a file with the URL called after every cycle (dead man's switch)"
     )
     api_token_file: Path | None = Field(default=None, description="bearer token for requests that change state")
+    alerts_token_file: Path | None = Field(
+        default=None, description="bearer token for alerts of an Alertmanager; without it, api_token is taken"
+    )
     log_format: Literal["human", "json"] = Field(default="human", description="lines for people, or JSON")
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from killswitch.documents import Fields, finite, parse_object
 from killswitch.errors import BadDocument
+from killswitch.flags.cited_alert import CitedAlert, alert_from_json, alert_to_json
 from killswitch.flags.flag import Flag, StageEntry
 from killswitch.model import Decide, Excursion, Finding, Mode, Reason, Unit, Verdict
 from killswitch.timestamps import to_iso
@@ -61,7 +62,7 @@ class _Decided:
     ``by`` is the controller's id or the person's name; ``rules`` are those that tripped (none for a
     trip by hand or by blindness). ``tick`` and ``decided_at`` are Unix seconds; ``latency`` is seconds
     from the tick to the answered commit, None until the controller has noted it. ``window`` is in
-    seconds.
+    seconds. ``alert``: what another system raised, where that tripped it.
     """
 
     rollout: str
@@ -81,6 +82,7 @@ class _Decided:
     rules_digest: str = ""
     controller: str = ""
     version: str = ""
+    alert: CitedAlert | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,7 @@ def from_document(value: bytes, *, rollout: str) -> Incident:
         rules_digest=fields.text("rules_digest", empty=True),
         controller=fields.text("controller", empty=True),
         version=fields.text("version", empty=True),
+        alert=alert_from_json(fields.raw.get("alert"), f"{fields.where}, alert"),
         pages=tuple(_paged(entry) for entry in fields.objects("pages")),
         routers=_routers(fields),
         acknowledged=_acknowledged(fields),
@@ -232,6 +235,7 @@ def _to_json(incident: Incident) -> dict[str, Any]:
         "rules_digest": incident.rules_digest,
         "controller": incident.controller,
         "version": incident.version,
+        "alert": alert_to_json(incident.alert),
         "findings": [finding_to_json(finding) for finding in incident.findings],
         "pages": [
             {

@@ -26,6 +26,7 @@ from killswitch.model import (
     TokenCounters,
 )
 from killswitch.plan import Plan
+from killswitch.rules.alert_keys import read_alerts
 from killswitch.rules.cohort_labels import check_models, exclude, labels_of_preset, stated_labels
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
@@ -211,6 +212,7 @@ class _Builder:
             spend=spend,
             plan=plan,
             slow=slow,
+            alerts=read_alerts(spec.alerts, spec.rollout),
             file=file,
             digest=digest,
             lines=_lines(self._document),

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from killswitch.model import Decide, Mode
+from killswitch.rules.alert_keys import AlertsSpec, alerts_by_action
 from killswitch.rules.plan_keys import PlanSpec, plan_by_name
 from killswitch.rules.presets import DEFAULT_PRESET
 from killswitch.rules.slack_values import SlackAllow
@@ -333,3 +334,9 @@ class RuleFile(Strict):
         examples=["default"],
     )
     slow: SlowSpec | None = Field(None, description="signals that arrive days later")
+    alerts: Annotated[AlertsSpec | None, BeforeValidator(alerts_by_action)] = Field(
+        None,
+        description="alerts of an Alertmanager that hold or trip the rollout: `hold`, `trip`, or a mapping "
+        "(docs/alerts-in.md)",
+        examples=["trip"],
+    )

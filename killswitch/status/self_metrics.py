@@ -76,6 +76,9 @@ class SelfMetrics:
         self.rules_reloaded_at = self._gauge(
             "killswitch_rules_reload_timestamp_seconds", "When rules were last loaded."
         )
+        self.alerts = self._counter(
+            "killswitch_alerts", "What alerts of an Alertmanager have done, by outcome.", "outcome"
+        )
         self.pages = self._counter("killswitch_pages", "Pages by receiver and outcome.", "receiver", "outcome")
         self.clock_jumps = self._counter("killswitch_clock_jumps", "Steps of the wall clock that were noticed.")
         self.heartbeat_calls = self._counter("killswitch_heartbeat_calls", "Calls of the dead man's switch.", "outcome")

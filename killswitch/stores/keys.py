@@ -24,6 +24,7 @@ PLAN_PROGRESS = ROOT + "plan-progress/"
 ADVANCES = ROOT + "advances/"
 APPROVALS = ROOT + "approvals/"
 HOLDS = ROOT + "holds/"
+ALERTS = ROOT + "alerts/"
 ROLES = ROOT + "roles/"
 ROLE_HISTORY = ROOT + "role-history/"
 ROLE_WAIVERS = ROOT + "role-waivers/"
@@ -190,6 +191,11 @@ def approvals_of(rollout: str) -> str:
 def hold(rollout: str) -> str:
     """Exists while a person holds the rollout's plan."""
     return HOLDS + rollout
+
+
+def alerts(rollout: str) -> str:
+    """Which alerts about the rollout have been seen, and what each has done."""
+    return ALERTS + rollout
 
 
 def role(name: str) -> str:

@@ -7,8 +7,6 @@ say, and never a secret. Bodies and headers are bounded.
 
 from __future__ import annotations
 
-import hmac
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +19,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
 from killswitch.roles.seen import RolesSeen
 from killswitch.status.document import explain_document, status_document, status_json
 from killswitch.status.reports import CycleReport
 from killswitch.status.web_page import status_page
+from killswitch.web.bearer import refused
 from killswitch.web.rendered import InPieces, Rendered
 from killswitch.web.request_limits import Bounded, peer_of
 from killswitch.web.server import PROBES, Rate
 
-log = logging.getLogger(__name__)
 RELOADS_PER_SECOND = 1.0  # of one peer, five at once; guesses of the token count
+_WITHOUT = "no api_token is set, so nothing can be changed over HTTP; send SIGHUP instead"
 
 
 class WebContent(Protocol):
@@ -156,7 +154,7 @@ def _reload_route(served: WebContent) -> Route:
     async def reload(request: Request) -> Response:
         if not reloads.allows(peer_of(request.scope)):
             return _plain("too many requests; wait a second", 429)
-        refusal = await run_in_threadpool(_refused, served, request)
+        refusal = await run_in_threadpool(refused, request, served.api_token, name="api_token", without=_WITHOUT)
         if refusal is not None:
             return refusal
         problems = await run_in_threadpool(served.reload)
@@ -165,20 +163,6 @@ def _reload_route(served: WebContent) -> Route:
         return _plain("rules reloaded", 200)
 
     return Route("/-/reload", reload, methods=["POST"])
-
-
-def _refused(served: WebContent, request: Request) -> Response | None:
-    try:
-        token = served.api_token()
-    except KillswitchError as error:
-        log.error("nothing can be changed over HTTP: %s", error)  # noqa: TRY400  it says where the secret should be
-        return _plain("the api_token cannot be read, so nothing can be changed over HTTP; see the log", 503)
-    if token is None:
-        return _plain("no api_token is set, so nothing can be changed over HTTP; send SIGHUP instead", 403)
-    given = request.headers.get("authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        return _plain("needs the header `Authorization: Bearer …` with the api_token", 401)
-    return None
 
 
 def _plain(text: str, status: int) -> Response:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from killswitch.web.server import MAX_HEADER_BYTES, PROBES, SAFE_HEADERS, Rate
 
 MAX_BODY = 64 * 1024
+ALERTS = "/alerts/alertmanager"
+# a group of alerts that is refused for its size would be a missed kill; its body is read only with the token
+LARGER_BODIES: Mapping[str, int] = {ALERTS: 2 * 1024 * 1024}
 REQUESTS_PER_SECOND = 200.0  # of one peer, twice as many at once
 _ALWAYS = frozenset(PROBES)  # no peer's rate and no Host header may cost the daemon its life
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
@@ -39,12 +42,13 @@ class Bounded:
             await self._app(scope, receive, send)
             return
         received = 0
+        most = LARGER_BODIES.get(scope["path"], MAX_BODY)
 
         async def bounded_receive() -> dict[str, Any]:
             nonlocal received
             event = await receive()
             received += len(event.get("body", b""))
-            if received > MAX_BODY:
+            if received > most:
                 return {"type": "http.disconnect"}
             return event
 
@@ -70,8 +74,8 @@ class Bounded:
             await _refuse(safe_send, 421, f"this daemon is not called {host!r:.80}; name it in KILLSWITCH_HOST_NAMES")
         elif _header_bytes(scope) > MAX_HEADER_BYTES:  # what came in one piece has passed the parser's own bound
             await _refuse(safe_send, 431, f"a request's line and headers may have {MAX_HEADER_BYTES} bytes")
-        elif not length.isdigit() or int(length[:20]) > MAX_BODY:
-            await _refuse(safe_send, 413, f"a body may have {MAX_BODY} bytes")
+        elif not length.isdigit() or int(length[:20]) > most:
+            await _refuse(safe_send, 413, f"a body may have {most} bytes")
         else:
             await self._app(scope, bounded_receive, safe_send)
 

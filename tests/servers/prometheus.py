@@ -54,7 +54,7 @@ class PrometheusServer:
     """One Prometheus process in ``folder``. Its data outlives a stop, so that `start` continues where it ended.
 
     ``history`` is an OpenMetrics recording to hold from the beginning; ``scrape_configs`` is Prometheus'
-    own configuration (JSON is YAML); ``flags`` are appended to its command line.
+    own configuration (JSON is YAML), ``more`` further keys of it; ``flags`` are appended to its command line.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class PrometheusServer:
         flags: Sequence[str] = (),
         web_config: str | None = None,
         scheme: str = "http",
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -77,7 +78,9 @@ class PrometheusServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._log_begins = 0
-        config = {"global": {"scrape_interval": scrape_interval}, "scrape_configs": list(scrape_configs)}
+        config = {"global": {"scrape_interval": scrape_interval}, "scrape_configs": list(scrape_configs)} | dict(
+            more or {}
+        )
         (folder / "prometheus.yml").write_text(json.dumps(config))
         self._guarded = web_config is not None
         if web_config is not None:

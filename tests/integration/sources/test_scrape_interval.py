@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.daemon.daemon import _source_at_its_pace
 from killswitch.daemon.settings import load_settings
+from killswitch.daemon.source_pace import source_at_its_pace
 from killswitch.deadline import Deadline
 from killswitch.rules.loading import load_folder
 from killswitch.sources.opening import open_source
@@ -39,7 +39,7 @@ def test_without_a_setting_a_daemon_takes_the_measured_interval(
 ) -> None:
     """If `scrape_interval` is not set, the daemon takes the measured interval."""
     settings = load_settings(source=f"prometheus+{scraped_every_ten_seconds.url}")
-    _, actual = _source_at_its_pace(settings, RULES)
+    _, actual = source_at_its_pace(settings, RULES)
     assert (actual.scrape_interval, actual.step) == (10.0, 30.0)
 
 
@@ -49,12 +49,12 @@ def test_a_wrong_scrape_interval_is_warned_of_and_kept(
     """If `scrape_interval` is wrong, the daemon logs a warning and keeps the setting."""
     settings = load_settings(source=f"prometheus+{scraped_every_ten_seconds.url}", scrape_interval="15s")
     with caplog.at_level(logging.WARNING):
-        _, actual = _source_at_its_pace(settings, RULES)
+        _, actual = source_at_its_pace(settings, RULES)
     assert actual.scrape_interval == 15.0
     assert "scrapes arrive every 10 s, and scrape_interval is 15 s" in caplog.text
 
 
 def test_without_an_answer_the_default_serves(tmp_path: Path) -> None:
     settings = load_settings(source="prometheus+http://127.0.0.1:9")
-    _, actual = _source_at_its_pace(settings, RULES)
+    _, actual = source_at_its_pace(settings, RULES)
     assert actual.scrape_interval == 15.0

@@ -1,0 +1,1 @@
+"""Alerts of an Alertmanager that hold or trip a rollout."""

@@ -1,0 +1,64 @@
+"""Builds what takes alerts of an Alertmanager, from the parts of one replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.routing import Route
+
+from killswitch.alerts.acting import AlertActing
+from killswitch.alerts.desk import AlertDesk
+from killswitch.daemon.rules_in_force import RulesInForce
+from killswitch.daemon.settings import Settings
+from killswitch.daemon.wiring import secret
+from killswitch.flags.flag import Flag
+from killswitch.model import Finding
+from killswitch.status.reports import CycleReport
+from killswitch.status.self_metrics import SelfMetrics
+from killswitch.stores import Store
+from killswitch.trips.switch import Switch
+from killswitch.web.alert_endpoint import alert_routes
+
+
+def alerts_in(
+    settings: Settings,
+    store: Store,
+    *,
+    controller_id: str,
+    rules: RulesInForce,
+    latest: Callable[[], CycleReport | None],
+    flipped: Callable[[str, int, int], None],
+    metrics: SelfMetrics,
+    wall: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> list[Route]:
+    """The endpoint. ``flipped``: as in `AlertActing`. An incident shows what our own rules said in the newest cycle.
+
+    Raises BadSettings where the token is named twice.
+    """
+    token = secret(settings, "alerts_token") or secret(settings, "api_token")
+
+    def findings(flag: Flag) -> tuple[Finding, ...]:
+        report = latest()
+        one = None if report is None else report.reports.get(flag.rollout)
+        if one is None or one.flag is None or one.flag.generation != flag.generation:
+            return ()
+        return one.findings
+
+    origin = f"Alertmanager webhook of controller {controller_id}"
+    acting = AlertActing(
+        store,
+        Switch(store, wall=wall, by=controller_id, origin=origin),
+        controller_id=controller_id,
+        origin=origin,
+        findings=findings,
+        flipped=flipped,
+        wall=wall,
+    )
+    desk = AlertDesk(
+        acting,
+        rollouts=lambda: rules.current().rollouts,
+        counted=lambda outcome: metrics.alerts.labels(outcome).inc(),
+        monotonic=monotonic,
+    )
+    return alert_routes(desk.take, lambda: None if token is None else token.reveal())
