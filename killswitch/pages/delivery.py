@@ -23,9 +23,12 @@ from killswitch.errors import KillswitchError
 from killswitch.pages import digest
 from killswitch.pages.lane import DeliveryPolicy, Lane
 from killswitch.pages.memory_ledger import MemoryLedger
+from killswitch.pages.message_keeper import MessageKeeper
 from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
+from killswitch.pages.message_pace import MessagePace
 from killswitch.pages.page import Page
-from killswitch.pages.receivers import Pager
+from killswitch.pages.picture import Pictures
+from killswitch.pages.receivers import Keeping, Pager
 from killswitch.pages.store_ledger import StoreLedger
 from killswitch.stores import Store
 
@@ -73,8 +76,8 @@ class PageDelivery:
 
     Each of ``pagers`` gets every page that is addressed to it. ``fallback`` gets only pages that one of them has not
     taken within `DeliveryPolicy.fallback_after`. All methods may be called from any thread. ``owner`` names this
-    replica; a part that no other process has is added to it. ``executor`` runs the lanes; the default has a thread for
-    each lane.
+    replica; a part that no other process has is added to it. ``executor`` runs the lanes and what keeps delivered
+    messages up to date; the default has a thread for each. ``pictures`` gives the picture of an incident.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class PageDelivery:
         monotonic: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
         executor: Executor | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         names = [pager.name for pager in (*pagers, *([fallback] if fallback else []))]
         if len(set(names)) != len(names):
@@ -103,9 +107,11 @@ class PageDelivery:
         self._scanning = threading.Lock()
         self._woken = threading.Event()
         self._closed = False
+        self._store = store
+        self._owner = f"{owner}#{uuid.uuid4().hex[:12]}"
         self._store_ledger = StoreLedger(
             store,
-            owner=f"{owner}#{uuid.uuid4().hex[:12]}",
+            owner=self._owner,
             wall=wall,
             monotonic=monotonic,
             settled=self._settled,
@@ -113,10 +119,13 @@ class PageDelivery:
         )
         self._memory_ledger = MemoryLedger(wall=wall, settled=self._settled)
         chance = chance or random.Random()  # noqa: S311  it spreads retries, it guards nothing
+        self._pictures = pictures
+        self._keepers: list[MessageKeeper] = []
         self._primaries = [self._lane(pager, self._always, self._unchanged, chance) for pager in pagers]
         self._fallback = self._lane(fallback, self._needs_fallback, self._for_fallback, chance) if fallback else None
         self._lanes = [*self._primaries, *([self._fallback] if self._fallback else [])]
-        self._own_executor = None if executor else ThreadPoolExecutor(len(self._lanes) + 1, "pager")
+        threads = len(self._lanes) + len(self._keepers) + 1
+        self._own_executor = None if executor else ThreadPoolExecutor(threads, "pager")
         self._executor: Executor = executor or self._own_executor  # type: ignore[assignment]  # one of the two is set
 
     # --- the rhythm -----------------------------------------------------------------------------
@@ -139,6 +148,8 @@ class PageDelivery:
         self._note_ages()
         for lane in self._lanes:
             self._submit(lane.run)
+        for keeper in self._keepers:
+            self._submit(keeper.run)
 
     def wake(self) -> None:
         """Read the outbox now, on another thread; returns at once."""
@@ -205,6 +216,9 @@ class PageDelivery:
         adapt: Callable[[OutboxEntry], Page],
         chance: random.Random,
     ) -> Lane:
+        pace = MessagePace(self._policy.message_gap)
+        if isinstance(pager, Keeping):
+            self._keepers.append(self._keeper(pager.name, pager, pace))
         return Lane(
             pager,
             (self._memory_ledger, self._store_ledger),
@@ -216,6 +230,22 @@ class PageDelivery:
             wall=self._wall,
             chance=chance,
             count=self._count,
+            pace=pace,
+        )
+
+    def _keeper(self, name: str, pager: Keeping, pace: MessagePace) -> MessageKeeper:
+        return MessageKeeper(
+            name,
+            pager,
+            self._store,
+            entries=self._store_ledger.read_entries,
+            owner=self._owner,
+            pace=pace,
+            send_timeout=self._policy.send_timeout,
+            monotonic=self._monotonic,
+            wall=self._wall,
+            count=self._count,
+            pictures=self._pictures,
         )
 
     def _wanting(self, page: Page) -> list[str]:

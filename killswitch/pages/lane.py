@@ -18,6 +18,7 @@ from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Una
 from killswitch.pages import digest
 from killswitch.pages.ledger import DeliveryOutcome, PageLedger, Result
 from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
+from killswitch.pages.message_pace import MessagePace
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers import Addressed, Answering, Gathering, Pager, ThreadingPager
 
@@ -64,7 +65,8 @@ class Lane:
     """Delivers to one receiver. ``due`` says whether this lane should send an entry now (a fallback waits).
 
     ``adapt`` makes the page that this receiver gets. ``age`` is in seconds. ``monotonic`` and ``wall`` are the clocks.
-    ``count`` is called with the receiver and the name of each event.
+    ``count`` is called with the receiver and the name of each event. ``pace`` is shared with others that send to this
+    receiver.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Lane:
         wall: Callable[[], float],
         chance: random.Random,
         count: Callable[[str, str], None],
+        pace: MessagePace | None = None,
     ) -> None:
         self.pager = pager
         self.name = pager.name
@@ -92,6 +95,7 @@ class Lane:
         self._wall = wall
         self._chance = chance
         self._count = count
+        self._pace = pace or MessagePace(policy.message_gap)
         # asked once: isinstance of a protocol is slow, and a thousand pages would ask it often
         self._addressed = pager if isinstance(pager, Addressed) else None
         self._answering = pager if isinstance(pager, Answering) else None
@@ -123,7 +127,8 @@ class Lane:
             self._running.release()
 
     def _run(self) -> None:
-        if self._monotonic() < self._next_message_at:
+        now = self._monotonic()
+        if now < self._next_message_at or not self._pace.free(now):
             return
         for ledger in self._ledgers:
             waiting = self._waiting(ledger)
@@ -205,6 +210,7 @@ class Lane:
             return
         now = self._monotonic()
         self._next_message_at = now + self._policy.message_gap
+        self._pace.take(now)
         address = self.address(started[0].page) or ""
         if self._had_its_share(address):
             self._last_digest[address] = now

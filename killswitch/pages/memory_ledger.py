@@ -69,4 +69,4 @@ class MemoryLedger:
 
     def reference(self, page_id: str, receiver: str) -> str:
         entry = self.entry(page_id)
-        return entry.delivery(receiver).reference if entry is not None else ""
+        return outbox_entry.reference_of(entry, receiver) if entry is not None else ""

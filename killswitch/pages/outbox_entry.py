@@ -19,6 +19,8 @@ from typing import Any
 
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.pages import message_upkeep
+from killswitch.pages.message_upkeep import Upkeep
 from killswitch.pages.page import Page, page_from_json, page_to_json
 from killswitch.stores import Put, keys
 from killswitch.timestamps import to_iso
@@ -75,7 +77,8 @@ class Delivery:
 
     ``attempts`` counts committed attempts, ``unknown`` those whose answer was lost, ``orphaned`` those whose process
     ended before it marked the outcome. ``by``: the process of the last attempt. ``at``: the last change, in Unix
-    seconds. ``reference``: what the receiver calls the page. ``error``: the last one.
+    seconds. ``reference``: what the receiver calls the page. ``error``: the last one. ``upkeep``: what was done to the
+    message since it was delivered, None for nothing.
     """
 
     state: DeliveryState = DeliveryState.PENDING
@@ -86,6 +89,7 @@ class Delivery:
     at: float = 0.0
     reference: str = ""
     error: str = ""
+    upkeep: Upkeep | None = None
 
     @property
     def final(self) -> bool:
@@ -185,6 +189,18 @@ def give_up(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
     return _with(entry, receiver, replace(before, state=_next(before, Event.GIVE_UP, entry, receiver), at=at))
 
 
+def reference_of(entry: OutboxEntry, receiver: str) -> str:
+    """What the receiver calls the page; "" if it does not have it, or if its message was deleted there."""
+    delivery = entry.delivery(receiver)
+    return "" if delivery.upkeep is not None and delivery.upkeep.gone else delivery.reference
+
+
+def kept_up(entry: OutboxEntry, receiver: str, upkeep: Upkeep, *, reference: str = "") -> OutboxEntry:
+    """The entry whose delivered message has this upkeep. ``reference``: of the message that has replaced it."""
+    before = entry.delivery(receiver)
+    return _with(entry, receiver, replace(before, upkeep=upkeep, reference=reference or before.reference))
+
+
 def _next(before: Delivery, event: Event, entry: OutboxEntry, receiver: str) -> DeliveryState:
     after = TRANSITIONS.get((before.state, event))
     if after is None:
@@ -214,19 +230,26 @@ def _to_json(entry: OutboxEntry, longest_error: int) -> dict[str, Any]:
         "created_at": to_iso(entry.created_at),
         "page": page_to_json(entry.page),
         "deliveries": {
-            receiver: {
-                "standing": delivery.state.value,
-                "attempts": delivery.attempts,
-                "unknown": delivery.unknown,
-                "orphaned": delivery.orphaned,
-                "by": delivery.by,
-                "at": to_iso(delivery.at),
-                "reference": delivery.reference,
-                "error": delivery.error[:longest_error],
-            }
+            receiver: _delivery_to_json(delivery, longest_error)
             for receiver, delivery in sorted(entry.deliveries.items())
         },
     }
+
+
+def _delivery_to_json(delivery: Delivery, longest_error: int) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "standing": delivery.state.value,
+        "attempts": delivery.attempts,
+        "unknown": delivery.unknown,
+        "orphaned": delivery.orphaned,
+        "by": delivery.by,
+        "at": to_iso(delivery.at),
+        "reference": delivery.reference,
+        "error": delivery.error[:longest_error],
+    }
+    if delivery.upkeep is not None:
+        document["upkeep"] = message_upkeep.to_json(delivery.upkeep)
+    return document
 
 
 def from_document(value: bytes, *, page: str) -> OutboxEntry:
@@ -263,4 +286,7 @@ def _delivery(fields: Fields) -> Delivery:
         at=fields.time("at"),
         reference=fields.text("reference", empty=True),
         error=fields.text("error", empty=True),
+        upkeep=message_upkeep.from_json(Fields(fields.raw["upkeep"], f"{fields.where}, upkeep"))
+        if "upkeep" in fields.raw
+        else None,
     )

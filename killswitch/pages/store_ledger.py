@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.pages import outbox_entry
-from killswitch.pages.ledger import KEEP_SETTLED, NEWS, DeliveryOutcome, begun
+from killswitch.pages.ledger import NEWS, DeliveryOutcome, begun
 from killswitch.pages.marks import Entries, Mark, draft_of
 from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
+from killswitch.pages.retention import droppable
 from killswitch.roles.document import from_document as role_from_document
 from killswitch.roles.references import PREFIX
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Store, keys
@@ -26,8 +27,6 @@ from killswitch.stores.limits import Part, portions
 _log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 2.0  # seconds in which a sender that was cut off from the store may come back and mark its send
-KEEP_SETTLED_AT_LEAST = 120.0  # seconds
-KEEP_SETTLED_AT_MOST = 7 * 86400.0  # seconds
 _RETRIES = 5
 _AT_ONCE = 40  # entries in one transaction, with two comparisons and two writes each at most
 
@@ -73,6 +72,7 @@ class StoreLedger:
         self._seen: Entries = {}
         self._read_as: dict[str, bytes] = {}
         self._met_as_old: dict[str, bool] = {}  # decided once, by the wall clock: it may jump later
+        self._readings = 0
         self.unsettled = 0
         self.unreadable = 0
 
@@ -98,7 +98,8 @@ class StoreLedger:
                 self._keep_lease()
                 self._claim(entries, unsettled)
             self._forget_old_sendings()
-        self._drop_old(entries, unsettled)
+        old = droppable(entries, unsettled, self._wall())
+        self._deleted((keys.outbox(page_id), revision) for page_id, revision in old)
 
     def _read(self, items: Collection[Item]) -> Entries:
         """Every entry that can be parsed, by page id. Entries unchanged since the last scan are not parsed again."""
@@ -118,7 +119,7 @@ class StoreLedger:
                 if unreadable > self.unreadable:
                     _log.warning("a page cannot be delivered: its outbox entry cannot be read: %s", error)
         self.unreadable = unreadable
-        self._seen = entries
+        self._seen, self._readings = entries, self._readings + 1
         self._read_as = {item.key.removeprefix(keys.OUTBOX): item.value for item in items}
         return entries
 
@@ -189,19 +190,6 @@ class StoreLedger:
         for page_id in page_ids:
             del self._held[page_id]
 
-    def _drop_old(self, entries: Entries, unsettled: set[str]) -> None:
-        now = self._wall()
-        done = sorted(
-            ((entry.created_at, page_id, revision) for page_id, (entry, revision) in entries.items()
-             if page_id not in unsettled), reverse=True,
-        )  # fmt: skip
-        old: list[tuple[str, int]] = []
-        for position, (created_at, page_id, revision) in enumerate(done):
-            age = now - created_at
-            if age > KEEP_SETTLED_AT_MOST or (position >= KEEP_SETTLED and age > KEEP_SETTLED_AT_LEAST):
-                old.append((keys.outbox(page_id), revision))
-        self._deleted(old)
-
     def _forget_old_sendings(self) -> None:
         sending = {
             (page_id, receiver, delivery.attempts)
@@ -228,6 +216,11 @@ class StoreLedger:
                 return held.entry
             seen = self._seen.get(page_id)
             return seen[0] if seen is not None else None
+
+    def read_entries(self) -> tuple[int, Entries]:
+        """The whole outbox as last read, with the number of that reading."""
+        with self._lock:
+            return self._readings, self._seen
 
     def is_history(self, entry: OutboxEntry) -> bool:
         with self._lock:
@@ -358,7 +351,7 @@ class StoreLedger:
 
     def reference(self, page_id: str, receiver: str) -> str:
         entry = self.entry(page_id)
-        return entry.delivery(receiver).reference if entry is not None else ""
+        return outbox_entry.reference_of(entry, receiver) if entry is not None else ""
 
     def close(self) -> None:
         """Release the claims, so that another replica need not wait for them to end."""

@@ -226,8 +226,8 @@ class Fleet:
         return self.flag(rollout).armed
 
     def pages(self, text: str = "") -> list[Message]:
-        """What stands in Slack."""
-        return [sent for sent in self.slack.messages if text in json.dumps(sent.body)]
+        """What was sent to Slack, without what only adds detail to a page."""
+        return [sent for sent in self.slack.pages if text in json.dumps(sent.body)]
 
     def kinds(self) -> list[str]:
         """The kind of every page that was ever put into the outbox, oldest first."""

@@ -307,7 +307,11 @@ class Schedule:
 
     def _unsaid(self, made: Sequence[Mapping[str, Any]]) -> list[str]:
         """Flips that no message in Slack speaks of."""
-        messages = [(f"{one.channel}/{one.ts}", json.dumps(one.body)) for one in self._fleet.slack.messages]
+        messages = [
+            (f"{one.channel}/{one.ts}{mark}", json.dumps(one.body))
+            for one in self._fleet.slack.messages
+            for mark in ("", "/digest")  # the reference of a digest says that it is one
+        ]
         last = {change.key: change for change in self._fleet.history.of(keys.OUTBOX) if change.value is not None}
         entries = [change.document() for change in last.values()]
         return unsaid([flip["trip"]["incident"] for flip in made], entries, messages)

@@ -62,7 +62,7 @@ class Scene:
 
     def copies(self) -> Counter[str]:
         """Copies in Slack, by rollout; every headline begins with its rollout's name."""
-        return Counter(sent.body["text"].split(":")[0].split()[-1] for sent in self.slack.messages)
+        return Counter(sent.body["text"].split(":")[0].split()[-1] for sent in self.slack.pages)
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from killswitch.deadline import Deadline
+from killswitch.errors import Refused
+from killswitch.pages.message_view import MessageView
 from killswitch.pages.page import Page
+from killswitch.pages.picture import Picture
 
 
 class Pager(Protocol):
@@ -49,6 +52,53 @@ class ThreadingPager(Protocol):
 
     def reply(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
         """As `Pager.send`; ``reference`` is what the earlier page's `send` returned."""
+        ...
+
+
+class MessageGone(Refused):
+    """The message to be changed does not exist any more."""
+
+
+class MessageFixed(Refused):
+    """The message exists, and the receiver does not let it be changed."""
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A pager whose delivered messages can be changed, and added to: one message shows all that is known.
+
+    Its methods raise as `Pager.send`. ``reference`` is what `Pager.send` returned.
+    """
+
+    def keeps(self, page: Page, reference: str) -> bool:
+        """Whether this is a message of its own: no digest, and no reply."""
+        ...
+
+    def has_buttons(self, page: Page) -> bool:
+        """Whether people may act on this page by buttons, which are bound to the flag's revision."""
+        ...
+
+    def show(self, view: MessageView, revision: int | None, reference: str, *, deadline: Deadline) -> None:
+        """Replace the message by this view, with buttons for the flag's ``revision`` unless that is None.
+
+        Raises MessageGone or MessageFixed where the message cannot be changed.
+        """
+        ...
+
+    def send_view(self, view: MessageView, revision: int | None, *, deadline: Deadline) -> str:
+        """Send the view as a new message, and return its reference: the one before was deleted."""
+        ...
+
+    def has_detail(self, page: Page) -> bool:
+        """Whether the message leaves out something of the page that `send_detail` adds."""
+        ...
+
+    def send_detail(self, page: Page, reference: str, *, deadline: Deadline) -> None:
+        """Add all numbers of the page to the message's thread."""
+        ...
+
+    def send_picture(self, picture: Picture, reference: str, *, deadline: Deadline) -> None:
+        """Add the picture to the message's thread."""
         ...
 
 

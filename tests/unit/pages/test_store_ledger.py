@@ -12,7 +12,7 @@ from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS
 from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import Page, PageKind
-from killswitch.pages.store_ledger import KEEP_SETTLED_AT_LEAST, KEEP_SETTLED_AT_MOST
+from killswitch.pages.retention import KEEP_SETTLED_AT_LEAST, KEEP_SETTLED_AT_MOST
 from killswitch.roles.document import to_document as role_document
 from killswitch.roles.role import Role, RoleChange
 from killswitch.stores import Delete, Put, keys

@@ -116,7 +116,7 @@ def test_a_page_reaches_slack_and_the_webhook(
     write(store, page)
     delivery.wake()
     until(lambda: delivered(store, page), delivery)
-    (message,) = slack.messages
+    (message,) = slack.in_channel
     assert entry(store, page).delivery("slack").reference == f"{message.channel}/{message.ts}"
     assert [sent["page"] for sent in hook.pages] == [page.id]
     item = store.get(keys.incident(page.rollout, page.generation))
@@ -136,7 +136,7 @@ def test_three_replicas_send_one_copy_of_each_page(
         replica.wake()
     until(lambda: all(delivered(store, page) for page in pages), *replicas)
     assert sorted(hook.keys) == sorted(page.id for page in pages)
-    assert len(slack.messages) == 4
+    assert len(slack.in_channel) == 4
 
 
 def test_a_slack_that_hangs_holds_up_nothing_else(
@@ -153,8 +153,8 @@ def test_a_slack_that_hangs_holds_up_nothing_else(
     slack.release()
     until(lambda: delivered(store, page), delivery)
     # what was read while it hung is posted as well, and the repeat says so
-    assert 1 <= len(slack.messages) <= 2
-    assert "(possible repeat)" in slack.messages[-1].text
+    assert 1 <= len(slack.in_channel) <= 2
+    assert "(possible repeat)" in slack.in_channel[-1].text
     assert hook.keys == [page.id]
 
 
@@ -166,8 +166,8 @@ def test_many_pages_at_once_arrive_as_few_messages(
     write(store, *pages)
     until(lambda: delivery.status().unsettled == 0 and delivered(store, pages[-1]), delivery, seconds=60)
     assert all(delivered(store, page) for page in pages)
-    assert 6 <= len(slack.messages) <= 8
-    assert "pages at once" in slack.messages[5].text
+    assert 6 <= len(slack.in_channel) <= 8
+    assert "pages at once" in slack.in_channel[5].text
 
 
 def test_closing_hands_the_claims_over_at_once(store: Store, slack: SlackDouble, process: Deliver) -> None:
@@ -180,4 +180,4 @@ def test_closing_hands_the_claims_over_at_once(store: Store, slack: SlackDouble,
     assert store.list(keys.claim("outbox/")).items == ()
     slack.fail_always(None)
     until(lambda: delivered(store, page), second)
-    assert len(slack.messages) == 1
+    assert len(slack.in_channel) == 1

@@ -66,8 +66,8 @@ def test_the_page_of_a_killed_process_is_delivered_by_another(url: str, moment: 
             heir.kill()
             heir.wait(10)
         store.close()
-        assert 1 <= len(slack.messages) <= 2
-        assert all("(possible repeat)" in message.text for message in slack.messages[1:])
+        assert 1 <= len(slack.in_channel) <= 2
+        assert all("(possible repeat)" in message.text for message in slack.in_channel[1:])
 
 
 def _standing(item: Item | None, page_id: str) -> DeliveryState | None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from killswitch.pages import digest, events, plan_events
 from killswitch.pages.page import Page
-from killswitch.pages.receivers.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, render
+from killswitch.pages.receivers.slack_blocks import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, render
 from killswitch.pages.receivers.slack_markup import MAX_TEXT, escape, mention_markup
 from tests.doubles.pages import AT, BREACH, HEALTHY, PLANNED, SETTINGS, armed, incident, trip_page
 from tests.doubles.slack import problem_of
