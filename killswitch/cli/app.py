@@ -21,6 +21,7 @@ from killswitch.refused_value import refused_value
 # what `killswitch --help` shows, one line each, without importing the commands
 COMMANDS = {
     "demo": "Watch a simulated canary go bad and the kill switch trip.",
+    "init": "Write the first rule file, from what is in the metric store.",
     "check": "Check rule files: all errors at once, with file, line and fix.",
     "doctor": "Examine metric source, flag store, pages and rules.",
     "test": "Run rule tests: given series, the expected verdicts.",

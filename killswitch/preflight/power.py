@@ -104,7 +104,7 @@ def delay(
         _quantile(first, 0.9),
         _quantile(later, 0.5),
         _quantile(later, 0.9),
-        _bound(rule, baseline, level, value, needed),
+        information_bound(rule, baseline, level, value, needed),
         float(np.isfinite(later).mean()),
         horizon,
     )
@@ -137,7 +137,9 @@ def _quantile(delays: Array, share: float) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _bound(rule: Rule, baseline: AssumedTraffic, level: TrafficLevel, value: float, needed: float) -> float | None:
+def information_bound(
+    rule: Rule, baseline: AssumedTraffic, level: TrafficLevel, value: float, needed: float
+) -> float | None:
     """ln(needed) / information of a tick, for the bound with the least information; at least one step. Seconds."""
     n_c, n_b = level.requests
     worst = math.inf

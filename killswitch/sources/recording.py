@@ -13,6 +13,7 @@ from killswitch.errors import BadDocument
 from killswitch.model import Readings, Reason, Selector, Unreadable, Want
 from killswitch.sources.counter_health import CounterHealth, of_samples
 from killswitch.sources.counter_resets import Counter
+from killswitch.sources.sample_listing import SampleListing
 from killswitch.sources.samples import SampleReader, SampleSeries, selected
 from killswitch.sources.scrape.exposition import is_number, sample_of, series_of
 
@@ -26,6 +27,10 @@ class SampledHistory:
     def __init__(self, by_metric: Mapping[str, Sequence[SampleSeries]], *, scrape_interval: float = 15.0) -> None:
         self._by_metric = by_metric
         self._reader = SampleReader(lambda metric, _from, _to: by_metric.get(metric, ()), scrape_interval)
+        listing = SampleListing(by_metric)  # as `ListsMetrics`
+        self.metric_names, self.label_names = listing.metric_names, listing.label_names
+        self.series_count, self.growth = listing.series_count, listing.growth
+        self.label_values, self.typical_interval = listing.label_values, listing.typical_interval
 
     def at_interval(self, scrape_interval: float) -> SampledHistory:
         """The same samples, read as scraped every ``scrape_interval`` seconds."""

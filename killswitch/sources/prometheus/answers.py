@@ -70,6 +70,24 @@ def rows(body: bytes, showable: Showable = bytes) -> Sequence[Any]:
     return found
 
 
+def listed(body: bytes, showable: Showable = bytes) -> frozenset[str]:
+    """The texts of an answer that lists names or values. Raises Unusable, as `document` does."""
+    try:
+        found: dict[str, Any] = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Unusable(Reason.GARBAGE, f"the answer is not JSON but {excerpt(body, 80)!r}") from None
+    if not isinstance(found, dict) or found.get("status") != "success":
+        raise Unusable(Reason.GARBAGE, f"the answer is not one of a Prometheus server: {excerpt(body, 80)!r}")
+    _heed(found.get("warnings"), found.get("infos"), showable)
+    _whole(found, ())
+    data = found.get("data")
+    if data is None:  # VictoriaMetrics' and Go's nil slice: nothing is there
+        return frozenset()
+    if not isinstance(data, list) or not all(isinstance(text, str) for text in data):
+        raise Unusable(Reason.GARBAGE, "the answer is no list of names")
+    return frozenset(data)
+
+
 def _heed(warnings: Any, infos: Any, showable: Showable) -> None:
     for each in (warnings, infos):
         if each is not None and not (isinstance(each, list) and all(isinstance(text, str) for text in each)):

@@ -81,6 +81,23 @@ class PrometheusClient:
             body = self._library.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
         return self._parsed(body, lambda said: answers.rows(said, self._session.showable))
 
+    def listed(
+        self, label: str | None, match: str | None, span: tuple[float, float], deadline: Deadline
+    ) -> frozenset[str]:
+        """The values of ``label`` in the time of ``span``, or the names of all labels where it is None.
+
+        ``match``: a selector; of the series that it selects alone.
+        """
+        params: dict[str, Any] = {"start": f"{span[0]:.3f}", "end": f"{span[1]:.3f}"}
+        if match is not None:
+            params["match[]"] = match
+        with self._session.deadline(deadline):
+            if label is None:
+                said: Any = self._library.get_label_names(params)
+            else:
+                said = self._library.get_label_values(label, params)
+        return self._parsed(said["result"], lambda body: answers.listed(body, self._session.showable))
+
     def _parsed(self, body: bytes, parse: Callable[[bytes], _Found]) -> _Found:
         """Raises Unusable as ``parse`` does, of an answer that repeats no credential."""
         try:

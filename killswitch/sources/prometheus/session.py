@@ -39,6 +39,10 @@ class PrometheusSession(BoundedSession):
         A server that refuses unknown parameters is asked without the ones that only some servers have.
         """
         if method != "POST" or "params" not in kwargs:
+            if kwargs.get(
+                "params"
+            ):  # a list of names: a store behind the server that is down must be an error here, too
+                kwargs["params"] = {**kwargs["params"], **_WHOLE}
             return super().request(method, url, *args, **kwargs)
         form = kwargs.pop("params")
         if self._asks_besides:

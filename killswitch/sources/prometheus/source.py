@@ -29,6 +29,7 @@ from killswitch.sources.prometheus import answers, counter_queries, promql, quie
 from killswitch.sources.prometheus.answers import Unusable
 from killswitch.sources.prometheus.client import PrometheusClient
 from killswitch.sources.prometheus.dialect import Dialect
+from killswitch.sources.prometheus.listing import PrometheusListing
 from killswitch.sources.prometheus.queries import Query, Ranges, most_ticks, plan
 from killswitch.sources.prometheus.quiet import Quiet
 from killswitch.sources.prometheus.session import PrometheusSession
@@ -61,6 +62,10 @@ class Prometheus:
     ) -> None:
         session = session or PrometheusSession(credentials=credentials, tls=tls, proxy=proxy, timeout=timeout)
         self._client = PrometheusClient(url, session)
+        listing = PrometheusListing(self._client)  # as `ListsMetrics`
+        self.metric_names, self.label_names = listing.metric_names, listing.label_names
+        self.series_count, self.growth = listing.series_count, listing.growth
+        self.label_values, self.typical_interval = listing.label_values, listing.typical_interval
         self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
         self._dialect = Dialect(self._client, scrape_interval)
         self._quiet = Quiet(self._dialect.ranges.before)
