@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from killswitch.alert_settings import AlertSettings
+from killswitch.page_addresses import NO_ADDRESSES, PageAddresses
 from killswitch.plan import Plan
 from killswitch.slow_settings import SlowSettings
 from killswitch.spend_cap import SpendCap
@@ -188,9 +189,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """Who is told, and what the message links to; ``slack_allow``: ids of people and groups who may press buttons.
+    """Who is paged, and what the page links to; ``slack_allow``: ids of people and groups who may press buttons.
 
-    ``slack`` is a channel, ``pagerduty`` the name of a key, ``public_url`` where people reach the daemon's pages.
+    ``slack`` is a channel, ``pagerduty`` names a key, ``addresses`` has all other receivers and the routes.
     """
 
     slack: str | None = None
@@ -201,15 +202,15 @@ class PageSettings:
     pagerduty: str | None = None
     slack_allow: tuple[str, ...] = ()
     public_url: str | None = None
+    addresses: PageAddresses = NO_ADDRESSES
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowSettings:
     """What a rule file says about stage ``shadow``.
 
-    ``cohort``: what the series of shadow requests have in common, () where the usual label says it. ``criteria``: as
-    the file has them; `killswitch.shadow.criteria` reads them. ``keep_text``: whether prompts and answers that differ
-    materially are kept, for ``keep_text_for`` seconds.
+    ``cohort``: what the series of shadow requests have in common, () where the usual label says it. ``criteria``: as in
+    the file, for `killswitch.shadow.criteria`. ``keep_text``: if texts that differ are kept, ``keep_text_for`` seconds.
     """
 
     cohort: tuple[Matcher, ...] = ()
@@ -345,8 +346,7 @@ class Counts:
 class Buckets:
     """A histogram's increments in a range.
 
-    ``bounds``: ascending upper edges in seconds, the last is ``inf``. ``counts``: cumulative, same
-    length, so ``counts[-1]`` is the number of requests.
+    ``bounds``: ascending upper edges in seconds, the last is ``inf``. ``counts``: cumulative; the last counts all.
     """
 
     bounds: tuple[float, ...]

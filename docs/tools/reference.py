@@ -50,8 +50,13 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "store_user", "store_password_file", "store_ca_file", "store_cert_file", "store_key_file",
     ),
     "Receivers of pages": (
-        "slack_token_file", "slack_base_url", "webhook_url_file", "pagerduty_key_file", "pagerduty_team_keys_file",
-        "pagerduty_url", "console_pages", "fallback", "public_url", "heartbeat_url_file",
+        "slack_token_file", "slack_base_url", "webhook_url_file", "webhook_secret_file",
+        "webhook_previous_secret_file", "pagerduty_key_file", "pagerduty_team_keys_file", "pagerduty_url",
+        "opsgenie_key_file", "opsgenie_team_keys_file", "opsgenie_url", "teams_url_file", "teams_urls_file",
+        "smtp_url", "smtp_user", "smtp_password_file", "smtp_ca_file", "email_from", "email_to",
+        "alertmanager_urls", "alertmanager_interval", "alertmanager_user", "alertmanager_password_file",
+        "alertmanager_bearer_file", "alertmanager_ca_file", "alertmanager_cert_file", "alertmanager_key_file",
+        "console_pages", "fallback", "public_url", "heartbeat_url_file",
     ),
     "The HTTP port and the log": ("listen", "host_names", "api_token_file", "alerts_token_file", "log_format"),
 }  # fmt: skip
@@ -61,7 +66,8 @@ SECRETS = tuple(
     f"KILLSWITCH_{name}"
     for name in (
         "SLACK_TOKEN", "PAGERDUTY_KEY", "WEBHOOK_URL", "STORE_PASSWORD", "SOURCE_PASSWORD", "SOURCE_BEARER",
-        "API_TOKEN", "ALERTS_TOKEN", "HEARTBEAT_URL",
+        "API_TOKEN", "ALERTS_TOKEN", "HEARTBEAT_URL", "OPSGENIE_KEY", "TEAMS_URL", "SMTP_PASSWORD",
+        "WEBHOOK_SECRET", "WEBHOOK_PREVIOUS_SECRET", "ALERTMANAGER_PASSWORD", "ALERTMANAGER_BEARER",
     )
 )  # fmt: skip
 
@@ -123,6 +129,9 @@ TOGETHER: dict[str, dict[str, str]] = {
         "source_user": "canary", "source_password_file": "password", "source_bearer_file": "bearer",
     },
     "`fallback` names a receiver that is switched on.": {"fallback": "slack"},
+    "`smtp_url` needs `email_from`.": {"smtp_url": "smtp://mail.example.org"},
+    "`alertmanager_interval` is 1s to 3m.": {"alertmanager_interval": "4m"},
+    "A previous webhook secret needs a new one.": {"webhook_previous_secret_file": "secret"},
 }  # fmt: skip
 
 

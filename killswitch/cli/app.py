@@ -24,6 +24,7 @@ COMMANDS = {
     "init": "Write the first rule file, from what is in the metric store.",
     "check": "Check rule files: all errors at once, with file, line and fix.",
     "doctor": "Examine metric source, flag store, pages and rules.",
+    "page-test": "Send a harmless TEST page through each receiver.",
     "test": "Run rule tests: given series, the expected verdicts.",
     "backtest": "Replay history: show each trip the daemon would have made.",
     "power": "Simulate regressions: show how soon each would be seen.",

@@ -29,7 +29,7 @@ class Recipients:
                 return self._last[name]
         rollouts = self._rollouts()
         pages = [rollouts[name].page for name in sorted(rollouts)]
-        named = [page for page in pages if page.slack is not None or page.pagerduty is not None]
+        named = [page for page in pages if page.slack or page.pagerduty or page.addresses.named]
         return next(iter([*named, *pages]), PageSettings())
 
     def all(self) -> list[PageSettings]:

@@ -9,8 +9,8 @@ from starlette.routing import Route
 from killswitch.alerts.acting import AlertActing
 from killswitch.alerts.desk import AlertDesk
 from killswitch.daemon.rules_in_force import RulesInForce
+from killswitch.daemon.secrets_of_settings import secret
 from killswitch.daemon.settings import Settings
-from killswitch.daemon.wiring import secret
 from killswitch.flags.flag import Flag
 from killswitch.model import Finding
 from killswitch.status.reports import CycleReport

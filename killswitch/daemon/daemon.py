@@ -26,6 +26,7 @@ from killswitch import __version__
 from killswitch.controller.controller import Controller, Timing
 from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
+from killswitch.daemon.active_alerts import alert_jobs
 from killswitch.daemon.alerts_in import alerts_in
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
@@ -34,11 +35,12 @@ from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
 from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
+from killswitch.daemon.secrets_of_settings import secret
 from killswitch.daemon.settings import Settings, without_secrets
 from killswitch.daemon.slow_child import evaluate_in_child
 from killswitch.daemon.source_pace import source_at_its_pace
 from killswitch.daemon.trend_view import TrendView
-from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store, secret
+from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
@@ -108,6 +110,15 @@ class Daemon:
         pagers, fallback = build_pagers(settings)
         warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
         self._delivery = self._build_delivery(pagers, fallback)
+        self._alert_jobs = alert_jobs(
+            settings,
+            self._store,
+            pagers,
+            self._delivery,
+            settings_of=self._page_settings,
+            wall=wall,
+            monotonic=monotonic,
+        )
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
         self._role_view = RoleView(self._store)
@@ -273,6 +284,7 @@ class Daemon:
             ("role_probes", self._probes.look, 60.0),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
             ("model_mismatches", self._mismatches.look, min(60.0, 4 * self._settings.interval)),
+            *self._alert_jobs,
         )
         scheduler = BackgroundScheduler(
             timezone="UTC",

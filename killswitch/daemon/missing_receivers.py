@@ -1,32 +1,56 @@
-"""Warns at the start of pages that a rule file asks for and that cannot be delivered as asked."""
+"""Pages that rule files ask for and that this daemon cannot deliver as asked; said at start and after a reload."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from killswitch.daemon.secrets_of_settings import unreadable_secrets
 from killswitch.daemon.settings import Settings
-from killswitch.daemon.wiring import secret, unreadable_secrets
 from killswitch.model import Rollout
+from killswitch.page_addresses import SETTINGS_OF, SILENT
 from killswitch.pages.receivers import Pager
 
 log = logging.getLogger(__name__)
 
 
 def warn_of_missing_receivers(settings: Settings, rollouts: Sequence[Rollout], pagers: Sequence[Pager | None]) -> None:
-    """Pages that a rule file asks for and that cannot be delivered as asked."""
+    """Log what rule files ask for in vain, and which secrets of receivers cannot be read."""
     names = {pager.name for pager in pagers if pager is not None}
     for rollout in rollouts:
-        if rollout.page.slack and secret(settings, "slack_token") is None:
-            log.warning(
-                "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
-                rollout.name, rollout.page.slack,
-            )  # fmt: skip
-        if rollout.page.pagerduty and "pagerduty" not in names:
-            log.warning(
-                "%s: pages for PagerDuty key %s go elsewhere, there are no keys: set "
-                "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
-                rollout.name, rollout.page.pagerduty,
-            )  # fmt: skip
+        for receiver, address in _addresses(rollout):
+            if receiver not in names:
+                log.warning(
+                    "%s: pages for %s %s go elsewhere, %s is not set up: set %s",
+                    rollout.name, receiver, address, receiver, SETTINGS_OF[receiver],
+                )  # fmt: skip
+        for problem in _lost_routes(rollout, names):
+            log.warning("%s: %s", rollout.name, problem)
     for problem in unreadable_secrets(settings):
         log.warning("%s: nothing reaches its receiver until the file is there", problem)
+
+
+def _addresses(rollout: Rollout) -> Iterator[tuple[str, str]]:
+    page = rollout.page
+    named = {
+        "slack": page.slack,
+        "pagerduty": page.pagerduty,
+        "opsgenie": page.addresses.opsgenie,
+        "teams": page.addresses.teams,
+        "email": ", ".join(page.addresses.email) or None,
+    }
+    for receiver, address in named.items():
+        if address is not None:
+            yield receiver, address
+
+
+def _lost_routes(rollout: Rollout, names: set[str]) -> Iterator[str]:
+    """Routes whose receivers are not all set up here."""
+    for severity, routed in rollout.page.addresses.receivers:
+        missing = [name for name in routed if name not in names]
+        if not missing:
+            continue
+        left = [name for name in routed if name in names and name not in SILENT]
+        instead = f"they go to {' and '.join(left)} only" if left else "critical pages and trips go to every receiver"
+        where = "; ".join(f"set {SETTINGS_OF[name]}" for name in missing)
+        yield f"{severity} pages are routed to {', '.join(missing)}, not set up here: {instead}. {where}"

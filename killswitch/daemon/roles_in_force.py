@@ -33,7 +33,7 @@ class RolesInForce:
         """As the role file says; without one, as a rule file says that names a receiver."""
         config = self._roles.get(role)
         pages = [one.page for one in rollouts.values()]
-        named = [page for page in pages if page.slack is not None or page.pagerduty is not None]
+        named = [page for page in pages if page.slack or page.pagerduty or page.addresses.named]
         return config.page if config is not None else next(iter([*named, *pages]), PageSettings())
 
     def look(self) -> None:

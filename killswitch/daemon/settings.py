@@ -11,47 +11,34 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from killswitch.errors import BadRules, BadSettings
+from killswitch.daemon.receiver_settings import ReceiverSettings, receiver_rows
+from killswitch.daemon.setting_values import Seconds, given, is_plain_address, pair
+from killswitch.errors import BadSettings
 from killswitch.refused_value import refused_value
-from killswitch.rules.units import parse_duration
 
 # Kubernetes' links to a Service called "killswitch", variables of the command line, of the SDK and of shadow mode (a
 # machine may have them all, and an emergency `trip` must run there), the tests', and secrets
 _NOT_OURS = re.compile(
     r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
     r"FEEDBACK_KEY|FEEDBACK_KEY_FILE|SHADOW_KEY_FILE|SHADOW_SPOOL|SHADOW_RECORDS|"
-    r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|ALERTS_TOKEN|HEARTBEAT_URL)\Z"
+    r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL|"
+    r"ALERTS_TOKEN|OPSGENIE_KEY|TEAMS_URL|SMTP_PASSWORD|WEBHOOK_SECRET|WEBHOOK_PREVIOUS_SECRET|ALERTMANAGER_PASSWORD|"
+    r"ALERTMANAGER_BEARER)\Z"
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9._:-]{1,253}\Z")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
 
 
-def _seconds(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return parse_duration(value)
-        except (BadRules, ValueError) as error:
-            raise ValueError(f"{error}; write a duration such as 30s or 5m") from error
-    if type(value) is float:  # a default, or given by code
-        return value
-    raise ValueError(f"{value!r} has no unit; write a duration such as 30s or 5m")
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86400)]
-
-
-class Settings(BaseModel):
+class Settings(ReceiverSettings):
     """Every field is also ``KILLSWITCH_<FIELD>`` in the environment, read by `load_settings`.
 
     Durations carry a unit (``30s``).
     """
-
-    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
     rules: Path = Field(default=Path("rules"), description="the folder of rule files")
     roles: Path = Field(default=Path("roles"), description="the folder of role files; none is needed without roles")
@@ -109,7 +96,7 @@ class Settings(BaseModel):
         default=None, description="where people reach `listen` from outside; pages link to incidents there"
     )
     console_pages: bool = Field(default=True, description="print pages to standard output as well")
-    fallback: Literal["slack", "pagerduty", "webhook", "console"] | None = Field(
+    fallback: Literal["slack", "pagerduty", "opsgenie", "teams", "email", "webhook", "console"] | None = Field(
         default=None, description="the receiver asked only when the others have failed for `fallback_after`"
     )
     heartbeat_url_file: Path | None = Field(
@@ -135,7 +122,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        rows = (*_timing(self), *_connections(self), *_paging(self))
+        rows = (*_timing(self), *_connections(self), *_paging(self), *receiver_rows(self))
         problems = [text for holds, text in rows if not holds]
         if problems:
             raise ValueError("; ".join(problems))
@@ -169,7 +156,7 @@ def _connections(one: Settings) -> tuple[tuple[bool, str], ...]:
             f"host_names {one.host_names!r}: write host names without scheme and port, comma-separated",
         ),
         (
-            _pair(one.source_user, one.source_password_file, "source_password"),
+            pair(one.source_user, one.source_password_file, "source_password"),
             "source_user and source_password_file (or KILLSWITCH_SOURCE_PASSWORD) go together",
         ),
         (
@@ -177,7 +164,7 @@ def _connections(one: Settings) -> tuple[tuple[bool, str], ...]:
             "source_bearer_file and source_user exclude each other",
         ),
         (
-            _pair(one.store_user, one.store_password_file, "store_password"),
+            pair(one.store_user, one.store_password_file, "store_password"),
             "store_user and store_password_file (or KILLSWITCH_STORE_PASSWORD) go together",
         ),
         (
@@ -195,47 +182,29 @@ def _paging(one: Settings) -> tuple[tuple[bool, str], ...]:
     """What must hold of the receivers of pages, and of the addresses that pages go to and link to."""
     return (
         (
-            one.fallback != "slack" or _given(one.slack_token_file, "slack_token"),
+            one.fallback != "slack" or given(one.slack_token_file, "slack_token"),
             "fallback slack needs slack_token_file (or KILLSWITCH_SLACK_TOKEN)",
         ),
         (
-            one.fallback != "pagerduty" or _given(one.pagerduty_key_file, "pagerduty_key"),
+            one.fallback != "pagerduty" or given(one.pagerduty_key_file, "pagerduty_key"),
             "fallback pagerduty needs pagerduty_key_file (or KILLSWITCH_PAGERDUTY_KEY)",
         ),
         (
-            _is_plain_address(one.slack_base_url),
+            is_plain_address(one.slack_base_url),
             "slack_base_url: write http(s)://host/path/, without user, query and fragment",
         ),
         (
-            _is_plain_address(one.pagerduty_url),
+            is_plain_address(one.pagerduty_url),
             "pagerduty_url: write http(s)://host/path, without user, query and fragment",
         ),
         (
-            one.public_url is None or _is_plain_address(one.public_url),
+            one.public_url is None or is_plain_address(one.public_url),
             "public_url: write http(s)://host or http(s)://host/path, without user, query and fragment",
         ),
         (
-            one.fallback != "webhook" or _given(one.webhook_url_file, "webhook_url"),
+            one.fallback != "webhook" or given(one.webhook_url_file, "webhook_url"),
             "fallback webhook needs webhook_url_file (or KILLSWITCH_WEBHOOK_URL)",
         ),
-    )
-
-
-def _given(file: Path | None, name: str) -> bool:
-    """Whether the secret called ``name`` has a place: a file, or the environment variable of its name."""
-    return file is not None or f"KILLSWITCH_{name.upper()}" in os.environ
-
-
-def _pair(user: str | None, file: Path | None, name: str) -> bool:
-    """A user needs a password; a password without a user is refused where a setting names it."""
-    return _given(file, name) if user is not None else file is None
-
-
-def _is_plain_address(url: str) -> bool:
-    """An address that pages may show: no white space or markup in it, and no place for a secret."""
-    return (
-        re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?", url)
-        is not None
     )
 
 

@@ -5,50 +5,24 @@ Each kind is imported when one is built: `killswitch trip` needs a flag store an
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from killswitch.daemon.secrets_of_settings import secret, tls_of
 from killswitch.daemon.settings import Settings
-from killswitch.errors import AccessDenied, BadSettings
-from killswitch.net.credentials import TLS, HttpCredentials, Secret
+from killswitch.errors import BadSettings
+from killswitch.net.credentials import HttpCredentials, Secret
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
 from killswitch.stores import Store
 from killswitch.stores.opening import open_store
 
 
-def secret(settings: Settings, name: str) -> Secret | None:
-    """The secret called ``name``: in the file of setting ``<name>_file``, or in ``KILLSWITCH_<NAME>`` itself.
-
-    Raises BadSettings when both are given: it would not be clear which one counts.
-    """
-    file: Path | None = getattr(settings, f"{name}_file")
-    variable = f"KILLSWITCH_{name.upper()}"
-    if file is not None and variable in os.environ:
-        raise BadSettings([f"{name}_file and {variable} are both set; keep one"])
-    if file is not None:
-        return Secret.from_file(file)
-    return Secret.from_environment(variable) if variable in os.environ else None
-
-
-def unreadable_secrets(settings: Settings) -> Iterator[str]:
-    """Why secrets of receivers cannot be read now; they are read again at each use, so they may be put there later."""
-    for name in ("slack_token", "pagerduty_key", "webhook_url", "heartbeat_url"):
-        found = secret(settings, name)
-        if found is not None:
-            try:
-                found.reveal()
-            except AccessDenied as error:
-                yield f"KILLSWITCH_{name.upper()}{'_FILE' if found.place == 'file' else ''}: {error}"
-
-
 def build_store(settings: Settings, *, timeout: float | None = None) -> Store:
     """The flag store. Raises BadSettings."""
     return open_store(
         settings.store,
-        tls=_tls(settings.store_ca_file, settings.store_cert_file, settings.store_key_file),
+        tls=tls_of(settings.store_ca_file, settings.store_cert_file, settings.store_key_file),
         user=settings.store_user,
         password=secret(settings, "store_password"),
         timeout=settings.store_timeout if timeout is None else timeout,
@@ -62,7 +36,7 @@ def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
     return open_source(
         settings.source,
         scrape_interval=settings.scrape_interval,
-        tls=_tls(settings.source_ca_file, settings.source_cert_file, settings.source_key_file),
+        tls=tls_of(settings.source_ca_file, settings.source_cert_file, settings.source_key_file),
         credentials=_source_credentials(settings),
         timeout=settings.cycle_deadline if timeout is None else timeout,
         samples=settings.scrape_file,
@@ -82,6 +56,8 @@ def build_pagers(settings: Settings, *, console: TextIO | None = None) -> tuple[
 
     ``console``: where pages are printed that are printed (default: standard output).
     """
+    from killswitch.daemon.other_receivers import build_others, webhook_signer  # noqa: PLC0415
+
     # Only the receivers that are set up are loaded, all of them now: the SDK of Slack alone is 2 MB.
     available: dict[str, Pager] = {}
     token = secret(settings, "slack_token")
@@ -91,16 +67,17 @@ def build_pagers(settings: Settings, *, console: TextIO | None = None) -> tuple[
         available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
     pagerduty_key = secret(settings, "pagerduty_key")
     if pagerduty_key is not None or settings.pagerduty_team_keys_file is not None:
+        from killswitch.pages.receivers.named_secrets import PAGERDUTY_KEYS, NamedSecrets  # noqa: PLC0415
         from killswitch.pages.receivers.pagerduty import PagerDutyPager  # noqa: PLC0415
-        from killswitch.pages.receivers.routing_keys import RoutingKeys  # noqa: PLC0415
 
-        keys = RoutingKeys(pagerduty_key, settings.pagerduty_team_keys_file)
+        keys = NamedSecrets(PAGERDUTY_KEYS, pagerduty_key, settings.pagerduty_team_keys_file)
         available["pagerduty"] = PagerDutyPager(keys, url=settings.pagerduty_url)
     address = secret(settings, "webhook_url")
     if address is not None:
         from killswitch.pages.receivers.webhook import WebhookPager  # noqa: PLC0415
 
-        available["webhook"] = WebhookPager(address)
+        available["webhook"] = WebhookPager(address, signer=webhook_signer(settings))
+    available |= build_others(settings)
     if settings.console_pages or not available:
         from killswitch.pages.receivers.console import ConsolePager  # noqa: PLC0415
 
@@ -136,7 +113,3 @@ def _headers(file: Path) -> dict[str, Secret | str]:
             raise BadSettings([f"source_headers_file {file}:{number}: write `Name: value`"])
         headers[name] = Secret.parse(value) if value.startswith(("file:", "env:")) else value
     return headers
-
-
-def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> TLS | None:
-    return None if ca is None and cert is None else TLS(ca_file=ca, cert_file=cert, key_file=key)

@@ -14,8 +14,10 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
+from killswitch.model import PageSettings
+from killswitch.page_addresses import NO_ADDRESSES
 from killswitch.timestamps import to_iso
 
 # Two ticks in a row: one may be a hiccup, and the page must go out within three intervals of the outage's start.
@@ -40,6 +42,20 @@ class Target:
 
     slack: str | None = None
     mention: str | None = None
+    others: str = ""  # stands for all that a rule file says of other receivers; "" where it says nothing
+
+    @classmethod
+    def of(cls, settings: PageSettings) -> Target:
+        """Whom these settings page. Two rollouts with one target share a page, so nothing of it may differ."""
+        rest = (settings.pagerduty, *astuple(settings.addresses))
+        digest = hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:16]
+        nothing = settings.pagerduty is None and settings.addresses == NO_ADDRESSES
+        return cls(settings.slack, settings.mention, "" if nothing else digest)
+
+    def digest(self, *more: str) -> str:
+        """What names this target in keys and ids."""
+        others = (self.others,) if self.others else ()
+        return hashlib.sha256(json.dumps([self.slack, self.mention, *others, *more]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +224,7 @@ class _Step:
         return -1.0 if member.seen_from is None else member.since - member.seen_from
 
     def _id(self, target: Target, family: str) -> str:
-        digest = hashlib.sha256(json.dumps([target.slack, target.mention, family]).encode()).hexdigest()[:8]
-        identity = f"blind.{to_iso(self.tick)}.{digest}"
+        identity = f"blind.{to_iso(self.tick)}.{target.digest(family)[:8]}"
         if not self.ids:
             self.ids = {outage.id for outage in self.kept}
         number = next(n for n in itertools.count(1) if self._numbered(identity, n) not in self.ids)

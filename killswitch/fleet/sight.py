@@ -181,7 +181,7 @@ def _unchanged(items: Sequence[Item]) -> tuple[Compare, ...]:
 
 def _blind(armed: ArmedRollout, decision: Decision, findings: Sequence[Finding], *, since: float) -> Blind:
     settings = armed.rollout.page
-    return Blind(since, decision.sentence, Target(settings.slack, settings.mention), _family(findings))
+    return Blind(since, decision.sentence, Target.of(settings), _family(findings))
 
 
 def _family(findings: Sequence[Finding]) -> str:

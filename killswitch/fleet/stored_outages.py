@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ class _TeamDraft:
 
 def _team(target: Target) -> str:
     """The store key of the outages that these people are paged for."""
-    return keys.outages(hashlib.sha256(json.dumps([target.slack, target.mention]).encode()).hexdigest()[:16])
+    return keys.outages(target.digest()[:16])
 
 
 def _by_team(outages: Iterable[Outage], before: OutagesRead) -> dict[str, list[Outage]]:
@@ -140,6 +139,7 @@ def _to_json(outage: Outage) -> dict[str, object]:
         "untold_since": _time(outage.untold_since),
         "slack": outage.target.slack,
         "mention": outage.target.mention,
+        "others": outage.target.others,
         "family": outage.family,
         "rollouts": {name: [to_iso(one.since), _time(one.seen_from)] for name, one in outage.members.items()},
     }
@@ -151,7 +151,7 @@ def _from_json(entry: Mapping[str, object]) -> Outage:
         since=from_iso(_text(entry["since"]) or ""),
         opened=from_iso(_text(entry["opened"]) or ""),
         members=_members(entry["rollouts"]),
-        target=Target(_text(entry["slack"]), _text(entry["mention"])),
+        target=Target(_text(entry["slack"]), _text(entry["mention"]), _text(entry["others"]) or ""),
         family=_text(entry["family"]) or "",
         ended=_moment(entry["ended"]),
         reopened=int(str(entry["reopened"])),

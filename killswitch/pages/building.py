@@ -142,6 +142,7 @@ def _base(
         dashboard=settings.dashboard,
         pagerduty=settings.pagerduty,
         link=link,
+        addresses=settings.addresses,
     )
 
 

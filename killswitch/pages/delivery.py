@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from killswitch.deadline import Deadline
@@ -24,11 +25,12 @@ from killswitch.pages import digest
 from killswitch.pages.lane import DeliveryPolicy, Lane
 from killswitch.pages.memory_ledger import MemoryLedger
 from killswitch.pages.message_keeper import MessageKeeper
-from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.message_pace import MessagePace
+from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.pages.picture import Pictures
 from killswitch.pages.receivers import Keeping, Pager
+from killswitch.pages.routing import receivers_of, wanted_nowhere
 from killswitch.pages.store_ledger import StoreLedger
 from killswitch.stores import Store
 
@@ -121,8 +123,8 @@ class PageDelivery:
         chance = chance or random.Random()  # noqa: S311  it spreads retries, it guards nothing
         self._pictures = pictures
         self._keepers: list[MessageKeeper] = []
-        self._primaries = [self._lane(pager, self._always, self._unchanged, chance) for pager in pagers]
-        self._fallback = self._lane(fallback, self._needs_fallback, self._for_fallback, chance) if fallback else None
+        self._primaries = [self._primary(pager, chance) for pager in pagers]
+        self._fallback = self._last_resort(fallback, chance) if fallback else None
         self._lanes = [*self._primaries, *([self._fallback] if self._fallback else [])]
         threads = len(self._lanes) + len(self._keepers) + 1
         self._own_executor = None if executor else ThreadPoolExecutor(threads, "pager")
@@ -209,10 +211,17 @@ class PageDelivery:
 
     # --- who gets what --------------------------------------------------------------------------
 
+    def _primary(self, pager: Pager, chance: random.Random) -> Lane:
+        return self._lane(pager, self._always, partial(self._routed_to, pager.name), self._unchanged, chance)
+
+    def _last_resort(self, fallback: Pager, chance: random.Random) -> Lane:
+        return self._lane(fallback, self._needs_fallback, self._wanted_somewhere, self._for_fallback, chance)
+
     def _lane(
         self,
         pager: Pager,
         due: Callable[[OutboxEntry], bool],
+        routed: Callable[[Page], bool],
         adapt: Callable[[OutboxEntry], Page],
         chance: random.Random,
     ) -> Lane:
@@ -224,6 +233,7 @@ class PageDelivery:
             (self._memory_ledger, self._store_ledger),
             policy=self._policy,
             due=due,
+            routed=routed,
             adapt=adapt,
             age=self._age,
             monotonic=self._monotonic,
@@ -251,6 +261,15 @@ class PageDelivery:
     def _wanting(self, page: Page) -> list[str]:
         return [lane.name for lane in self._primaries if lane.address(page) is not None]
 
+    def goes_to(self, page: Page, receiver: str) -> bool:
+        """Whether one of the receivers other than the fallback, called ``receiver``, gets this page."""
+        return receiver in self._wanting(page)
+
+    def _routed_to(self, receiver: str, page: Page) -> bool:
+        if not page.addresses.receivers:
+            return True
+        return receiver in receivers_of(page, [lane.name for lane in self._primaries if lane.reach(page) is not None])
+
     def _settled(self, entry: OutboxEntry) -> bool:
         fallback = self._fallback
         usable = fallback is not None and fallback.address(entry.page) is not None
@@ -259,6 +278,10 @@ class PageDelivery:
     @staticmethod
     def _always(_: OutboxEntry) -> bool:
         return True
+
+    @staticmethod
+    def _wanted_somewhere(page: Page) -> bool:
+        return not wanted_nowhere(page)
 
     @staticmethod
     def _unchanged(entry: OutboxEntry) -> Page:

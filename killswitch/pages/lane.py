@@ -17,8 +17,8 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.pages import digest
 from killswitch.pages.ledger import DeliveryOutcome, PageLedger, Result
-from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
 from killswitch.pages.message_pace import MessagePace
+from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers import Addressed, Answering, Gathering, Pager, ThreadingPager
 
@@ -64,9 +64,9 @@ class DeliveryPolicy:
 class Lane:
     """Delivers to one receiver. ``due`` says whether this lane should send an entry now (a fallback waits).
 
-    ``adapt`` makes the page that this receiver gets. ``age`` is in seconds. ``monotonic`` and ``wall`` are the clocks.
-    ``count`` is called with the receiver and the name of each event. ``pace`` is shared with others that send to this
-    receiver.
+    ``routed`` says whether a page's rule file lets this receiver have it. ``adapt`` makes the page that this receiver
+    gets. ``age`` is in seconds. ``monotonic`` and ``wall`` are the clocks. ``count`` is called with the receiver and
+    the name of each event. ``pace`` is shared with others that send to this receiver.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Lane:
         *,
         policy: DeliveryPolicy,
         due: Callable[[OutboxEntry], bool],
+        routed: Callable[[Page], bool],
         adapt: Callable[[OutboxEntry], Page],
         age: Callable[[OutboxEntry], float],
         monotonic: Callable[[], float],
@@ -89,6 +90,7 @@ class Lane:
         self._ledgers = ledgers
         self._policy = policy
         self._due = due
+        self._routed = routed
         self._adapt = adapt
         self._age = age
         self._monotonic = monotonic
@@ -111,6 +113,10 @@ class Lane:
 
     def address(self, page: Page) -> str | None:
         """Where this receiver would put the page (a channel); None if the page is not for this receiver."""
+        return self.reach(page) if self._routed(page) else None
+
+    def reach(self, page: Page) -> str | None:
+        """The same whatever the routes of the page's rule file say."""
         return self._addressed.address(page) if self._addressed is not None else ""
 
     def run(self) -> None:

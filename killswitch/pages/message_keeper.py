@@ -17,10 +17,10 @@ from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Outcom
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.pages import message_upkeep, outbox_entry
 from killswitch.pages.marks import Entries
+from killswitch.pages.message_pace import MessagePace
 from killswitch.pages.message_upkeep import Step, Upkeep, next_step
 from killswitch.pages.message_view import MessageView, message_view
 from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
-from killswitch.pages.message_pace import MessagePace
 from killswitch.pages.page import Page
 from killswitch.pages.picture import MAX_BYTES, Picture, Pictures
 from killswitch.pages.receivers import Addressed, Keeping, MessageGone

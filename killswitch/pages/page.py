@@ -18,6 +18,7 @@ from typing import Any
 
 from killswitch.documents import Fields
 from killswitch.errors import BadDocument
+from killswitch.page_addresses import NO_ADDRESSES, PageAddresses
 from killswitch.pages.stage_rows import StageRow
 from killswitch.wording import plain
 
@@ -65,6 +66,7 @@ class PageKind(StrEnum):
     MODEL_RETIRING = "MODEL_RETIRING"
     MODEL_UNKNOWN = "MODEL_UNKNOWN"
     MODEL_MISMATCH = "MODEL_MISMATCH"
+    TEST = "TEST"
     DIGEST = "DIGEST"
 
 
@@ -98,7 +100,7 @@ class Page:
     users and requests the canary had, "" where there is no incident. ``pagerduty`` names an integration key.
     A page about a role has ``role:<name>`` as its ``rollout``, and the number of the change as its ``generation``.
     ``link`` is the address of the incident, or of the rollout, on the daemon's own pages. ``stages``: those of the
-    rollout's plan, for a page about it.
+    rollout's plan, for a page about it. ``addresses``: the rule file's other receivers, and its routes.
     """
 
     id: str
@@ -121,6 +123,7 @@ class Page:
     pagerduty: str | None = None
     link: str | None = None
     stages: tuple[StageRow, ...] = ()
+    addresses: PageAddresses = NO_ADDRESSES
 
     @property
     def good_news(self) -> bool:
@@ -156,7 +159,9 @@ def page_to_json(page: Page) -> dict[str, Any]:
     """For writing only: it shares the page's payload. `dataclasses.asdict` copies it, half of what a flip costs."""
     rows = [{name: getattr(row, name) for name in _ROW_FIELDS} for row in page.rows]
     stages = [{name: getattr(stage, name) for name in _STAGE_FIELDS} for stage in page.stages]
-    return {"format": FORMAT, **{name: getattr(page, name) for name in _PAGE_FIELDS}, "rows": rows, "stages": stages}
+    plain_fields = {name: getattr(page, name) for name in _PAGE_FIELDS}
+    addresses = _addresses_to_json(page.addresses)
+    return {"format": FORMAT, **plain_fields, "rows": rows, "stages": stages, "addresses": addresses}
 
 
 def page_from_json(document: object) -> Page:
@@ -197,6 +202,7 @@ def page_from_json(document: object) -> Page:
         pagerduty=fields.optional_text("pagerduty"),
         link=fields.optional_text("link"),
         stages=tuple(_stage(stage) for stage in fields.objects("stages")),
+        addresses=_addresses(Fields(fields.raw.get("addresses"), "page, addresses")),
     )
 
 
@@ -215,3 +221,18 @@ def _row(fields: Fields) -> RuleRow:
 
 def _stage(fields: Fields) -> StageRow:
     return StageRow(*(plain(fields.text(name, empty=True)) for name in _STAGE_FIELDS))
+
+
+def _addresses_to_json(one: PageAddresses) -> dict[str, Any]:
+    routes = {severity: list(names) for severity, names in one.receivers}
+    return {"email": list(one.email), "teams": one.teams, "opsgenie": one.opsgenie, "receivers": routes}
+
+
+def _addresses(fields: Fields) -> PageAddresses:
+    routes = Fields(fields.raw.get("receivers"), f"{fields.where}, receivers")
+    return PageAddresses(
+        email=fields.texts("email"),
+        teams=fields.optional_text("teams"),
+        opsgenie=fields.optional_text("opsgenie"),
+        receivers=tuple((severity, routes.texts(severity)) for severity in SEVERITIES if severity in routes.raw),
+    )

@@ -18,7 +18,6 @@ from killswitch.model import (
     CohortMatchers,
     Decide,
     Matcher,
-    PageSettings,
     QuerySignal,
     Rollout,
     Rule,
@@ -31,6 +30,7 @@ from killswitch.rules.cohort_labels import check_models, exclude, labels_of_pres
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
+from killswitch.rules.page_keys import NAME_SOMEONE
 from killswitch.rules.planning import read_plan
 from killswitch.rules.presets import FEEDBACK_DELAY, RATES, SDK_TOKENS
 from killswitch.rules.schema import (
@@ -207,7 +207,7 @@ class _Builder:
             bursts=spec.bursts,
             trip_when_blind_after=spec.when_blind,
             mode=spec.mode,
-            page=PageSettings(**spec.page.model_dump()),
+            page=spec.page.settings(),
             shadow=self._shadow(spec, cohorts, rules),
             spend=spend,
             plan=plan,
@@ -378,12 +378,15 @@ class _Builder:
                 "trip_after is shorter than three intervals (1m30s by default): two missed scrapes trip a good canary",
                 "use 10m, or `when_blind: hold`",
             )
-        rings = spec.page.mention is not None or spec.page.pagerduty is not None
-        if spec.page.severity == "critical" and not rings and "page" not in self._refused:
+        if spec.page.loses and "page" not in self._refused:
+            what = f"a trip, which is {spec.page.severity}, would reach no one"
+            self._problem(("page", "receivers"), what, NAME_SOMEONE)
+        if spec.page.severity == "critical" and not spec.page.rings and "page" not in self._refused:
             self._warning(
                 ("page",),
                 "the page is critical but mentions no one: no phone may ring",
-                "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`",
+                "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`, or "
+                "`opsgenie: NAME`",
             )
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from killswitch.errors import BadDocument
-from killswitch.model import PageSettings
 from killswitch.roles.bars import Bars
 from killswitch.roles.config import RoleConfig, RoleEndpoint, RoleWatch
 from killswitch.roles.role import check_model
 from killswitch.rules.answer_schema import schema_problems
 from killswitch.rules.document import Document, Path, Problem, read_document
+from killswitch.rules.page_keys import NAME_SOMEONE
 from killswitch.rules.role_schema import MAX_MODELS, BarsSpec, RoleFile, RoleModelSpec, RoleWatchSpec
 from killswitch.rules.role_values import is_secret_name
 from killswitch.rules.schema import PageSpec
@@ -210,7 +210,7 @@ class _RoleBuilder:
             watch=None
             if watch is None
             else RoleWatch(watch.rollout, watch.percent, watch.shadow_rollout, watch.shadow_percent),
-            page=PageSettings(**spec.page.model_dump()),
+            page=spec.page.settings(),
             file=self._name,
         )
 
@@ -303,8 +303,10 @@ class _RoleBuilder:
         if spec.max_per_day is not None and spec.prices is None and "prices" not in self._refused:
             fix = "add `prices: prices.json`"
             self._problem(("max_per_day",), "max_per_day cannot be held without prices", fix)
-        rings = spec.page.mention is not None or spec.page.pagerduty is not None
-        if spec.page.severity == "critical" and spec.page.slack is not None and not rings:
+        if spec.page.loses:
+            what = f"pages, which are {spec.page.severity}, would reach no one"
+            self._problem(("page", "receivers"), what, NAME_SOMEONE)
+        if spec.page.severity == "critical" and spec.page.slack is not None and not spec.page.rings:
             what, fix = "the page is critical but mentions no one: no phone may ring", "add `mention:` or `pagerduty:`"
             self._built.warnings.append(Problem(self._document.line_of(("page",)), what, fix))
 

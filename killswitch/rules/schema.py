@@ -11,8 +11,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from killswitch.model import Decide, Mode
+from killswitch.model import Decide, Mode, PageSettings
+from killswitch.page_addresses import SILENT, PageAddresses
 from killswitch.rules.alert_keys import AlertsSpec, alerts_by_action
+from killswitch.rules.page_keys import MailAddresses, OpsgenieName, Receivers, TeamsName
 from killswitch.rules.plan_keys import PlanSpec, plan_by_name
 from killswitch.rules.presets import DEFAULT_PRESET
 from killswitch.rules.slack_values import SlackAllow
@@ -186,6 +188,27 @@ class PageSpec(Strict):
         "without it, the default key of `pagerduty_key_file`",
         examples=["search"],
     )
+    opsgenie: OpsgenieName = Field(
+        None,
+        description="the name of an Opsgenie key, as in the file of `opsgenie_team_keys_file`; "
+        "without it, the key of `opsgenie_key_file`",
+        examples=["search"],
+    )
+    teams: TeamsName = Field(
+        None,
+        description="the name of a Teams channel, as in the file of `teams_urls_file`; "
+        "without it, the channel of `teams_url_file`",
+        examples=["search"],
+    )
+    email: MailAddresses = Field(
+        (), description="who gets mail; without it, the addresses of `email_to`", examples=[["oncall@example.org"]]
+    )
+    receivers: Receivers = Field(
+        (),
+        description="by severity, which receivers get such pages, `[]` for none; all of them get the severities that "
+        "are not named. What continues a page goes where that page went",
+        examples=[{"critical": ["slack", "pagerduty"], "warning": ["slack"], "info": []}],
+    )
     mention: Mention = Field(
         None,
         description="mentioned in the Slack message itself, so that a phone rings: a user, a group, or <!here>",
@@ -194,6 +217,22 @@ class PageSpec(Strict):
     severity: Severity = Field("critical", description="the severity of the page")
     runbook: Link = Field(None, description="a link to what to do", examples=["https://wiki.example.org/canary"])
     dashboard: Link = Field(None, description="a link to where to look", examples=["https://grafana.example.org/d/llm"])
+
+    @property
+    def rings(self) -> bool:
+        """Whether a critical page makes a phone ring: by a mention, or by a service for people on call."""
+        return any(name is not None for name in (self.mention, self.pagerduty, self.opsgenie))
+
+    @property
+    def loses(self) -> bool:
+        """Whether the pages of this severity, a trip's among them, are routed to no one."""
+        route = dict(self.receivers).get(self.severity)
+        return route is not None and not {*route} - SILENT
+
+    def settings(self) -> PageSettings:
+        values = self.model_dump()
+        addresses = {name: values.pop(name) for name in ("email", "teams", "opsgenie", "receivers")}
+        return PageSettings(**values, addresses=PageAddresses(**addresses))
 
 
 class ShadowSpec(Strict):

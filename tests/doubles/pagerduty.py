@@ -30,8 +30,11 @@ class PagerDutyDouble(HttpDouble):
         super().__init__(self._take, context=context)
         self.keys = keys or (KEY,)
         self.events: list[dict[str, Any]] = []
+        self.changes: list[dict[str, Any]] = []
+        self.acknowledged: dict[str, set[str]] = {key: set() for key in self.keys}
         self.open: dict[str, set[str]] = {key: set() for key in self.keys}
         self.refuses_details = False
+        self.refuses_changes = False
         self._next: deque[Answer] = deque()
 
     @property
@@ -47,7 +50,7 @@ class PagerDutyDouble(HttpDouble):
         failure = self._next.popleft() if self._next else None
         if failure is not None and not failure.lost:
             return failure
-        if request.method != "POST" or request.path != "/v2/enqueue":
+        if request.method != "POST" or request.path not in {"/v2/enqueue", "/v2/change/enqueue"}:
             return Answer(404, b"")
         if len(request.body) > 512 * 1024:
             return Answer(413, b"")
@@ -55,6 +58,11 @@ class PagerDutyDouble(HttpDouble):
             event = request.json()
         except ValueError:
             return invalid_event("Event object is not valid JSON")
+        if request.path == "/v2/change/enqueue":
+            return self._take_change(event, failure)
+        return self._take_alert(event, failure)
+
+    def _take_alert(self, event: Any, failure: Answer | None) -> Answer:
         errors = self._errors(event)
         if errors:
             return invalid_event(*errors)
@@ -62,10 +70,30 @@ class PagerDutyDouble(HttpDouble):
         opened = self.open[event["routing_key"]]
         if event["event_action"] == "trigger":
             opened.add(event["dedup_key"])
+        elif event["event_action"] == "acknowledge" and event["dedup_key"] in opened:
+            self.acknowledged[event["routing_key"]].add(event["dedup_key"])
         elif event["event_action"] == "resolve":
             opened.discard(event["dedup_key"])
         document = {"status": "success", "message": "Event processed", "dedup_key": event["dedup_key"]}
         return failure or Answer(202, json.dumps(document).encode())
+
+    def _take_change(self, event: Any, failure: Answer | None) -> Answer:
+        """A change event: only a summary is required, and a key that it does not know is refused."""
+        if self.refuses_changes:
+            return Answer(404, b"")
+        payload = event.get("payload", {})
+        errors = {
+            "'routing_key' is not the key of a service": event.get("routing_key") in self.keys,
+            "'payload.summary' is missing or too long": 0 < len(payload.get("summary", "")) <= 1024,
+            "unknown keys": set(event) <= {"routing_key", "payload", "links", "images"}
+            and set(payload) <= {"summary", "source", "timestamp", "custom_details"},
+            "'payload.custom_details' is invalid": not (self.refuses_details and "custom_details" in payload),
+        }
+        refused = [error for error, holds in errors.items() if not holds]
+        if refused:
+            return invalid_event(*refused)
+        self.changes.append(event)
+        return failure or Answer(202, json.dumps({"status": "success", "message": "Change event processed"}).encode())
 
     def _errors(self, event: Any) -> list[str]:
         payload = event.get("payload", {})

@@ -116,7 +116,7 @@ class BoundedTLSSocket(_BoundedReads, ssl.SSLSocket):
         return super().send(*args, **kwargs)
 
 
-def _connect(host: str, port: int, call: Call, socket_options: Any) -> socket.socket:
+def connect(host: str, port: int, call: Call, socket_options: Any) -> socket.socket:
     """A connected socket; the addresses of a name are tried in turn and share the time left."""
     addresses = look_up(host, port, call.remaining_to_connect())
     last: OSError = TimeoutError("no time left to connect")
@@ -141,7 +141,7 @@ class _BoundedConnection(HTTPConnection):
         call = current_call()
         assert call is not None, "a bounded connection is used by its session alone"
         try:
-            return _connect(self._dns_host, self.port, call, self.socket_options)
+            return connect(self._dns_host, self.port, call, self.socket_options)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except OSError as error:

@@ -113,6 +113,8 @@ class Gathering(Protocol):
 class KeyedByName(Protocol):
     """A pager with a key for each team (PagerDuty: integration keys), named in rule files."""
 
+    name: str
+
     def problem_of(self, name: str | None) -> str | None:
         """Returns what is wrong with this key, or None if it is usable. Sends nothing.
 

@@ -1,4 +1,9 @@
-"""Pages as PagerDuty events (Events API v2): a trip triggers an alert, a re-arm, recovery or a step resolves it."""
+"""Pages as PagerDuty events (Events API v2).
+
+A trip triggers an alert; a re-arm, a recovery or a step resolves it; an acknowledgement acknowledges it, which ends
+PagerDuty's reminders and escalation. What gives a new model to users is a *change event*: it notifies no one, and is
+in the service's list of recent changes, where a person on call looks first.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,10 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused
 from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, refusal
 from killswitch.net.credentials import TLS, Secret
-from killswitch.pages import drowning_events
 from killswitch.pages.page import Page, PageKind
+from killswitch.pages.receivers.alert_life import acknowledges, alerts_of, ends, web_links
+from killswitch.pages.receivers.named_secrets import PAGERDUTY_KEYS, NamedSecrets
 from killswitch.pages.receivers.posting import posting_errors
-from killswitch.pages.receivers.routing_keys import RoutingKeys
 from killswitch.pages.text import plain_text
 from killswitch.wording import plain
 
@@ -25,8 +30,8 @@ EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 MAX_SUMMARY = 1024  # characters
 MAX_DEDUP_KEY = 255  # characters
 MAX_EVENT = 512 * 1024  # bytes
-# What these continue is over: a problem, a trip, or a question to a person (READY, COMPLETE).
-_RESOLVING = frozenset({PageKind.RECOVERED, PageKind.RE_ARMED, PageKind.ADVANCED, PageKind.ROLLED_OUT})
+# Users get a new model: a stage raise, a canary let back in, a model for everyone.
+CHANGES = frozenset({PageKind.ADVANCED, PageKind.RE_ARMED, PageKind.ROLLED_OUT, PageKind.PROMOTED})
 _BODY_REFUSED = frozenset({400, 413})
 _MAX_COMPLAINTS = 300  # characters of what PagerDuty says is wrong with an event
 
@@ -39,21 +44,24 @@ class PagerDutyPager:
     notifies no one of what it adds to an alert; the re-arm resolves both. Each page is one event (a re-arm two), never
     part of a digest: PagerDuty groups alerts itself, takes 120 events a minute, and resolves only the alert that has
     the same key.
+
+    A page of `CHANGES` is a change event as well. PagerDuty drops no second copy of one, and a copy notifies no one.
     """
 
     name = "pagerduty"
     gathers = False
 
     def __init__(
-        self, keys: RoutingKeys | Secret, *, url: str = EVENTS_URL, tls: TLS | None = None, proxy: str | None = None
+        self, keys: NamedSecrets | Secret, *, url: str = EVENTS_URL, tls: TLS | None = None, proxy: str | None = None
     ) -> None:
-        self._keys = RoutingKeys(keys) if isinstance(keys, Secret) else keys
+        self._keys = NamedSecrets(PAGERDUTY_KEYS, keys) if isinstance(keys, Secret) else keys
         self._url = url
+        self._change_url = f"{url.removesuffix('/enqueue')}/change/enqueue"
         self._session = BoundedSession(tls=tls, proxy=proxy, max_body=256 * 1024)
 
     def address(self, page: Page) -> str | None:
-        """The name of the integration key, "" for the default key; None for a page that opens and resolves no alert."""
-        if page.good_news and page.kind not in _RESOLVING:
+        """The name of the integration key, "" for the default key; None for a page that is neither alert nor change."""
+        if page.good_news and page.kind not in CHANGES and not ends(page) and not acknowledges(page):
             return None  # an event would open an alert about good news
         return page.pagerduty if page.pagerduty is not None else "" if self._keys.has_default else None
 
@@ -71,27 +79,46 @@ class PagerDutyPager:
         If PagerDuty refuses the form of an event, the bare event follows at once: a summary, without details and
         links. The dedup key is the same, so at most one alert is open.
         """
-        event = self._event(page, possible_repeat=possible_repeat)
-        for key in _alerts_of(page):
+        alerts = [key[:MAX_DEDUP_KEY] for key in alerts_of(page)] if page.kind not in CHANGES or ends(page) else []
+        event = self._event(page, possible_repeat=possible_repeat) if alerts else {}
+        for key in alerts:
             self._deliver({**event, "dedup_key": key}, page, deadline)
-        return _alerts_of(page)[-1]
+        if page.kind in CHANGES:
+            self._send_change(page, deadline, needed=not alerts)
+        return alerts[-1] if alerts else ""
+
+    def _send_change(self, page: Page, deadline: Deadline, *, needed: bool) -> None:
+        """Send the change event. If the page's alert is resolved already (not ``needed``), a refusal is only logged."""
+        change = self._change(page)
+        try:
+            refused = self._post(self._change_url, change, deadline)
+            if refused is not None:
+                bare = {**change, "payload": {name: change["payload"][name] for name in ("summary", "timestamp")}}
+                bare.pop("links", None)
+                refused = self._post(self._change_url, bare, deadline)
+            if refused is not None:
+                raise refused
+        except Refused as error:
+            if needed:
+                raise
+            _log.warning("page %s: its alert is resolved, but the change event is refused: %s", page.id, error)
 
     def _deliver(self, event: dict[str, Any], page: Page, deadline: Deadline) -> None:
-        refused = self._post(event, deadline)
+        refused = self._post(self._url, event, deadline)
         if refused is not None:
             _log.warning("page %s: %s; sending the bare event instead", page.id, refused)
-            refused = self._post(_bare(event), deadline)
+            refused = self._post(self._url, _bare(event), deadline)
         if refused is not None:
             raise Refused(f"{refused}; check the integration key")
 
-    def _post(self, event: dict[str, Any], deadline: Deadline) -> Refused | None:
+    def _post(self, url: str, event: dict[str, Any], deadline: Deadline) -> Refused | None:
         """What PagerDuty says is wrong with the event itself; None if it was taken. Raises any other problem."""
         body = json.dumps(event, allow_nan=False).encode()
         if len(body) > MAX_EVENT:
             return Refused(f"the event has {len(body)} bytes, over PagerDuty's {MAX_EVENT}")
         with posting_errors(), self._session.deadline(deadline):
             response = self._session.post(
-                self._url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False
+                url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False
             )
         if response.status_code == requests.codes.gateway_timeout:
             raise OutcomeUnknown("PagerDuty's gateway gave up waiting (504): the event may have been taken")
@@ -109,7 +136,7 @@ class PagerDutyPager:
     def _event(self, page: Page, *, possible_repeat: bool) -> dict[str, Any]:
         event: dict[str, Any] = {
             "routing_key": self._keys.key(page.pagerduty),
-            "event_action": "resolve" if page.kind in _RESOLVING and page.follows else "trigger",
+            "event_action": _action(page),
             "client": "canary kill-switch",
             **({"client_url": page.link} if page.link else {}),
             "payload": {
@@ -122,22 +149,28 @@ class PagerDutyPager:
                 "custom_details": {**page.payload, "text": plain_text(page, possible_repeat=possible_repeat)},
             },
         }
-        links = [
-            {"href": link, "text": name}
-            for name, link in (("Incident", page.link), ("Runbook", page.runbook), ("Dashboard", page.dashboard))
-            if link and link.startswith(("https://", "http://"))
-        ]
-        return {**event, "links": links} if links else event
+        return {**event, **_links(page)}
+
+    def _change(self, page: Page) -> dict[str, Any]:
+        return {
+            "routing_key": self._keys.key(page.pagerduty),
+            "payload": {
+                "summary": plain(page.headline, MAX_SUMMARY),
+                "source": page.rollout or "canary kill-switch",
+                "timestamp": page.payload.get("ts"),
+                "custom_details": {**page.payload, "text": plain_text(page)},
+            },
+            **_links(page),
+        }
 
 
-def _alerts_of(page: Page) -> tuple[str, ...]:
-    """The dedup keys of the alerts that the page opens, adds to or resolves."""
-    of_the_page = page.id if page.kind is PageKind.CONTROL_DROWNS else page.follows or page.id
-    keys = [of_the_page]
-    if page.kind is PageKind.RE_ARMED and page.follows:
-        # PagerDuty takes the end of an alert that it does not have, and opens none for it
-        keys.insert(0, drowning_events.page_id(page.follows))
-    return tuple(key[:MAX_DEDUP_KEY] for key in keys)
+def _action(page: Page) -> str:
+    return "acknowledge" if acknowledges(page) else "resolve" if ends(page) else "trigger"
+
+
+def _links(page: Page) -> dict[str, Any]:
+    links = [{"href": link, "text": name} for name, link in web_links(page)]
+    return {"links": links} if links else {}
 
 
 def _bare(event: dict[str, Any]) -> dict[str, Any]:

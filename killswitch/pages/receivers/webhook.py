@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
-from requests.utils import get_auth_from_url
 
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
+from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
 from killswitch.net.bounded_http import BoundedSession, hiding, killswitch_errors, refusal
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
 from killswitch.pages.page import Page
 from killswitch.pages.receivers.posting import posting_errors
+from killswitch.pages.receivers.secret_urls import secret_parts, unspoken
 from killswitch.pages.receivers.slack_markup import message_text
+from killswitch.pages.receivers.webhook_signature import Signer
 
 _log = logging.getLogger(__name__)
 # The receiver understood the request and refuses its body.
@@ -39,7 +37,7 @@ class WebhookPager:
 
     ``Idempotency-Key`` is the page's id, the same for every copy. ``X-Killswitch-Possible-Repeat`` says that an earlier
     copy may have arrived. Only an answer of 2xx counts as taken. A receiver that refuses the document (400, 413, 415,
-    422) gets `short_document` at once, under the same key.
+    422) gets `short_document` at once, under the same key. With a ``signer`` every request is signed.
     """
 
     name = "webhook"
@@ -48,11 +46,15 @@ class WebhookPager:
         self,
         url: Secret,
         *,
+        signer: Signer | None = None,
         credentials: HttpCredentials | None = None,
         tls: TLS | None = None,
         proxy: str | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
+        self._signer = signer
+        self._wall = wall
         self._session = BoundedSession(credentials=credentials, tls=tls, proxy=proxy, max_body=1024 * 1024)
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
@@ -65,18 +67,18 @@ class WebhookPager:
         url = self._checked_url()
         response = self._post(url, {**page.payload, "possible_repeat": possible_repeat}, headers, deadline)
         if response.status_code in _BODY_REFUSED:
-            problem = refusal(response, secrets=_secret_parts(url))
+            problem = refusal(response, secrets=secret_parts(url))
             _log.warning("page %s: %s; sending the short document instead", page.id, problem)
             response = self._post(url, short_document(page, possible_repeat=possible_repeat), headers, deadline)
         if response.status_code == _GATEWAY_TIMEOUT:
             raise OutcomeUnknown("the webhook's gateway gave up waiting (504): the page may have been taken")
-        problem = refusal(response, secrets=_secret_parts(url))
+        problem = refusal(response, secrets=secret_parts(url))
         if problem is not None:
             raise problem
         if not response.ok or response.is_redirect or response.status_code >= requests.codes.multiple_choices:
             raise Refused(f"the webhook answered {response.status_code}, not 2xx; give its final address")
         # The reference is logged and stored. A short word of the path is no secret, and may be part of it.
-        long = [part for part in _secret_parts(url) if len(part) >= _LONG]
+        long = [part for part in secret_parts(url) if len(part) >= _LONG]
         return _header_text(hiding(self._session.showable(_reference(response).encode()).decode(), long))
 
     def _post(
@@ -84,15 +86,17 @@ class WebhookPager:
     ) -> requests.Response:
         # ASCII escapes, so that no receiver has to guess an encoding.
         body = json.dumps(document, allow_nan=False).encode()
-        with _unspoken(self._url), posting_errors(), self._session.deadline(deadline):
+        if self._signer is not None:
+            headers = {**headers, **self._signer.headers(headers["Idempotency-Key"], self._wall(), body)}
+        with unspoken(self._url), posting_errors(), self._session.deadline(deadline):
             return self._session.post(url, data=body, headers=headers, allow_redirects=False)
 
     def answers(self, deadline: Deadline) -> None:
         """Ask whether the receiver answers, with OPTIONS, which changes nothing."""
         url = self._checked_url()
-        with _unspoken(self._url), killswitch_errors(), self._session.deadline(deadline):
+        with unspoken(self._url), killswitch_errors(), self._session.deadline(deadline):
             response = self._session.options(url, allow_redirects=False)
-        problem = refusal(response, secrets=_secret_parts(url))
+        problem = refusal(response, secrets=secret_parts(url))
         if isinstance(problem, Unavailable) and response.status_code != requests.codes.not_implemented:
             raise problem
 
@@ -115,26 +119,6 @@ def short_document(page: Page, *, possible_repeat: bool) -> dict[str, Any]:
         "text": message_text(page, possible_repeat=possible_repeat),
         "possible_repeat": possible_repeat,
     }
-
-
-@contextmanager
-def _unspoken(secret: Secret) -> Iterator[None]:
-    """No error shows the URL, neither in its text nor in its cause."""
-    try:
-        yield
-    except KillswitchError as error:
-        raise error from None
-    except (requests.RequestException, ValueError):
-        raise AccessDenied(f"{secret} has no valid URL; write https://host/path there") from None
-
-
-def _secret_parts(url: str) -> list[str]:
-    """The parts of a URL that must not be shown: path, query, each longer piece of them, and the user info as sent."""
-    parts = urlsplit(url)
-    user, password = get_auth_from_url(url)
-    sent = base64.b64encode(f"{user}:{password}".encode("latin-1", "replace")).decode() if user or password else ""
-    pieces = [piece for piece in re.split(r"[/?&=;]", f"{parts.path}?{parts.query}") if len(piece) >= 4]
-    return [part for part in (parts.path.rstrip("/"), parts.query, *pieces, sent, password) if part]
 
 
 def _header_text(text: str) -> str:

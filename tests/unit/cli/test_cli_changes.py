@@ -10,8 +10,8 @@ import pytest
 
 from killswitch.cli import by_hand, trip
 from killswitch.daemon import wiring as assembly
+from killswitch.daemon.secrets_of_settings import unreadable_secrets
 from killswitch.daemon.settings import Settings, load_settings
-from killswitch.daemon.wiring import unreadable_secrets
 from killswitch.errors import BadSettings, Refused, Unavailable
 from killswitch.model import PageSettings
 from killswitch.pages import events

@@ -10,8 +10,9 @@ import pytest
 
 import killswitch
 from killswitch.cli import run
+from killswitch.daemon.secrets_of_settings import secret
 from killswitch.daemon.settings import Settings, load_settings
-from killswitch.daemon.wiring import build_pagers, secret
+from killswitch.daemon.wiring import build_pagers
 from killswitch.errors import BadSettings
 
 

@@ -17,6 +17,7 @@ from killswitch.model import Excursion, PageSettings, Reason, Unit
 from killswitch.pages import digest, drowning_events, events, pin_events, plan_events, slow_events, spend_events
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
+from killswitch.pages.trial_page import trial
 from killswitch.wording import plain
 from tests.doubles.pages import (
     AT,
@@ -95,6 +96,7 @@ def one_of_each() -> list[Page]:
         spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
         spend_events.spend_unknown(flag, "no price of 'model-new' is known", at=AT, settings=SETTINGS),
         *role_pages(AT, SETTINGS),
+        trial("support-copilot", SETTINGS, severity="critical", by="ann@host", at=AT, identity="1f"),
         digest.digest_of([trip_page(), trip_page("other")]),
     ]
 

@@ -18,8 +18,8 @@ from killswitch.model import Buckets, PageSettings, Rollout
 from killswitch.net.credentials import Secret
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
+from killswitch.pages.receivers.named_secrets import PAGERDUTY_KEYS, NamedSecrets
 from killswitch.pages.receivers.pagerduty import PagerDutyPager
-from killswitch.pages.receivers.routing_keys import RoutingKeys
 from killswitch.preflight.backtest.results import Terms
 from killswitch.preflight.bucket_checks import real_ratios
 from killswitch.preflight.checks import Check, Setup, Status
@@ -116,11 +116,14 @@ def test_pagerduty_keys_are_looked_up_for_each_rollout(tmp_path: Path, rollout: 
         return [(check.about, check.status.value) for check in examine_pages([team, typo, unnamed], receivers)]
 
     default = Secret.from_file(tmp_path / "key")
-    assert found(PagerDutyPager(RoutingKeys(default, tmp_path / "teams"))) == [("pages", "ok"), ("typo", "warning")]
-    assert found(PagerDutyPager(RoutingKeys(None, tmp_path / "teams"))) == [
+    assert found(PagerDutyPager(NamedSecrets(PAGERDUTY_KEYS, default, tmp_path / "teams"))) == [
+        ("pages", "ok"),
+        ("typo", "warning"),
+    ]
+    assert found(PagerDutyPager(NamedSecrets(PAGERDUTY_KEYS, None, tmp_path / "teams"))) == [
         ("pages", "ok"), ("typo", "wrong"), ("unnamed", "wrong"),
     ]  # fmt: skip
-    gone = PagerDutyPager(RoutingKeys(Secret.from_file(tmp_path / "gone"), tmp_path / "teams"))
+    gone = PagerDutyPager(NamedSecrets(PAGERDUTY_KEYS, Secret.from_file(tmp_path / "gone"), tmp_path / "teams"))
     assert [check for check in found(gone) if check[1] == "wrong"] == [("typo", "wrong"), ("unnamed", "wrong")]
     assert found(Receiver("webhook")) == [("pages", "ok"), ("team", "warning"), ("typo", "warning")]
 

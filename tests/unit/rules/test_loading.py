@@ -155,7 +155,8 @@ def test_evidence_takes_its_budget_and_bursts() -> None:
             "",
             (
                 "f.yaml:1: the page is critical but mentions no one: no phone may ring; "
-                "fix: add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`"
+                "fix: add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`, "
+                "or `opsgenie: NAME`"
             ),
         ),
         (

@@ -15,16 +15,17 @@ from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Ref
 from killswitch.flags import flag as flags
 from killswitch.flags import pinning
 from killswitch.flags.flag import Flag
+from killswitch.flags.incident import Acknowledged
 from killswitch.flags.transitions import Actor
 from killswitch.net.credentials import Secret
 from killswitch.pages import events, pin_events, plan_events
 from killswitch.pages.drowning_events import control_drowns
 from killswitch.pages.page import Page, PageKind
-from killswitch.pages.receivers.pagerduty import MAX_EVENT, PagerDutyPager
-from killswitch.pages.receivers.routing_keys import RoutingKeys
+from killswitch.pages.receivers.named_secrets import PAGERDUTY_KEYS, NamedSecrets
+from killswitch.pages.receivers.pagerduty import CHANGES, MAX_EVENT, PagerDutyPager
 from tests.doubles.http_double import Answer
 from tests.doubles.pagerduty import KEY, PagerDutyDouble, invalid_event
-from tests.doubles.pages import AT, SETTINGS, armed, completed, trip_page
+from tests.doubles.pages import AT, SETTINGS, armed, completed, incident, trip_page
 
 TEAM_KEY = "f" * 32
 
@@ -36,14 +37,14 @@ def api() -> Iterator[PagerDutyDouble]:
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> RoutingKeys:
+def keys(tmp_path: Path) -> NamedSecrets:
     (tmp_path / "key").write_text(KEY)
     (tmp_path / "teams").write_text(f"# a comment\nsearch: {TEAM_KEY}\n")
-    return RoutingKeys(Secret.from_file(tmp_path / "key"), tmp_path / "teams")
+    return NamedSecrets(PAGERDUTY_KEYS, Secret.from_file(tmp_path / "key"), tmp_path / "teams")
 
 
 @pytest.fixture
-def pager(api: PagerDutyDouble, keys: RoutingKeys) -> PagerDutyPager:
+def pager(api: PagerDutyDouble, keys: NamedSecrets) -> PagerDutyPager:
     return PagerDutyPager(keys, url=api.events_url)
 
 
@@ -78,7 +79,7 @@ def test_other_good_news_is_not_for_pagerduty(pager: PagerDutyPager) -> None:
 
 
 def test_a_teams_pages_go_to_its_key_and_others_to_the_default(
-    api: PagerDutyDouble, pager: PagerDutyPager, keys: RoutingKeys, tmp_path: Path
+    api: PagerDutyDouble, pager: PagerDutyPager, keys: NamedSecrets, tmp_path: Path
 ) -> None:
     send(pager, trip_page("a", settings=replace(SETTINGS, pagerduty="search")))
     send(pager, trip_page("b"))
@@ -90,7 +91,7 @@ def test_a_teams_pages_go_to_its_key_and_others_to_the_default(
 
 def test_without_a_default_key_only_teams_with_a_key_are_paged(api: PagerDutyDouble, tmp_path: Path) -> None:
     (tmp_path / "teams").write_text(f"search: {TEAM_KEY}\n")
-    pager = PagerDutyPager(RoutingKeys(None, tmp_path / "teams"), url=api.events_url)
+    pager = PagerDutyPager(NamedSecrets(PAGERDUTY_KEYS, None, tmp_path / "teams"), url=api.events_url)
     assert pager.address(trip_page()) is None
     missing = trip_page(settings=replace(SETTINGS, pagerduty="typo"))
     with pytest.raises(Refused, match="has no PagerDuty key called 'typo'") as raised:
@@ -102,11 +103,11 @@ def test_without_a_default_key_only_teams_with_a_key_are_paged(api: PagerDutyDou
 def test_a_spoiled_file_of_keys_is_refused_without_its_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "teams").write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(Refused) as raised:
-        RoutingKeys(None, tmp_path / "teams").key("search")
+        NamedSecrets(PAGERDUTY_KEYS, None, tmp_path / "teams").key("search")
     assert TEAM_KEY not in str(raised.value)
 
 
-def test_rotated_keys_are_used_and_a_lost_file_costs_no_page(keys: RoutingKeys, tmp_path: Path) -> None:
+def test_rotated_keys_are_used_and_a_lost_file_costs_no_page(keys: NamedSecrets, tmp_path: Path) -> None:
     """Rotated keys are used, and a file that is gone for a moment costs no page."""
     assert keys.key("search") == TEAM_KEY
     (tmp_path / "teams").unlink()
@@ -150,7 +151,7 @@ def test_an_event_too_large_for_pagerduty_goes_out_bare(api: PagerDutyDouble, pa
 def test_a_wrong_key_is_named_as_such(tmp_path: Path, api: PagerDutyDouble, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     (tmp_path / "wrong").write_text("0" * 32)
-    pager = PagerDutyPager(RoutingKeys(Secret.from_file(tmp_path / "wrong")), url=api.events_url)
+    pager = PagerDutyPager(NamedSecrets(PAGERDUTY_KEYS, Secret.from_file(tmp_path / "wrong")), url=api.events_url)
     with pytest.raises(Refused, match="'routing_key' is not the key of a service; check the integration key"):
         send(pager, trip_page())
     assert "0" * 32 not in caplog.text
@@ -159,7 +160,10 @@ def test_a_wrong_key_is_named_as_such(tmp_path: Path, api: PagerDutyDouble, capl
 @pytest.mark.parametrize("kind", [kind for kind in PageKind if kind not in (PageKind.FOLLOWED, PageKind.DIGEST)])
 def test_pagerduty_takes_every_kind_of_page(api: PagerDutyDouble, pager: PagerDutyPager, kind: PageKind) -> None:
     send(pager, replace(trip_page(), kind=kind))
-    assert api.events[0]["payload"]["class"] == kind.value
+    if kind in CHANGES:
+        assert (api.events, api.changes[0]["payload"]["custom_details"]["kind"]) == ([], "TRIPPED")
+    else:
+        assert api.events[0]["payload"]["class"] == kind.value
 
 
 @pytest.mark.parametrize(
@@ -249,3 +253,44 @@ def test_a_step_and_a_completion_resolve_what_asked_for_them(api: PagerDutyDoubl
     assert len(api.open[KEY]) == 1
     send(pager, plan_events.rolled_out(done, "over", before=after, **shown))
     assert api.open[KEY] == set()
+
+
+def test_an_acknowledgement_acknowledges_the_trips_alert(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
+    """PagerDuty then sends no more reminders and does not escalate; the alert stays open until the re-arm."""
+    send(pager, trip_page())
+    taken = replace(incident(), acknowledged=Acknowledged("ann", "Slack", AT + 60))
+    page = events.acknowledged(replace(armed(), generation=7), taken, settings=SETTINGS)
+    assert pager.address(page) == ""
+    send(pager, page)
+    assert api.events[-1]["event_action"] == "acknowledge"
+    assert (api.acknowledged[KEY], api.open[KEY]) == ({"support-copilot.7"}, {"support-copilot.7"})
+
+
+def test_a_step_is_a_change_event_that_notifies_no_one(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
+    before = armed()
+    after = replace(before, stage="ramp_25", canary_percent=25.0)
+    page = plan_events.advanced(
+        after, "all pass", before=before, by="ann", timeline={"stages": [], "why": ""}, at=AT, settings=SETTINGS
+    )
+    assert send(pager, replace(page, follows=None)) == ""
+    (change,) = api.changes
+    assert api.events == []
+    assert not {"dedup_key", "event_action"} & set(change)
+    assert change["payload"]["summary"] == page.headline
+
+
+def test_a_refused_change_event_does_not_hold_up_a_resolved_alert(
+    api: PagerDutyDouble, pager: PagerDutyPager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An account may have no change events. The re-arm still resolves the alert, once."""
+    send(pager, trip_page())
+    api.refuses_changes = True
+    send(pager, events.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=SETTINGS))
+    assert (api.open[KEY], api.changes) == (set(), [])
+    assert "the change event is refused" in caplog.text
+
+
+def test_a_change_event_refused_for_its_details_goes_out_bare(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
+    api.refuses_details = True
+    send(pager, replace(trip_page(), kind=PageKind.PROMOTED))
+    assert api.changes[0]["payload"].keys() == {"summary", "timestamp"}
