@@ -45,3 +45,5 @@ version=$(cd kube-apiserver && go list -m -f '{{.Version}}' k8s.io/kubernetes)
 package=k8s.io/component-base/version # without these, the server says that it is v0.0.0, which charts refuse
 build kube-apiserver kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver \
   -ldflags "-s -w -X $package.gitVersion=$version -X $package.gitMajor=${BASH_REMATCH[1]} -X $package.gitMinor=${BASH_REMATCH[2]}"
+build flagger flagger-webhook .
+build argo-rollouts argo-web-metric .

@@ -52,6 +52,7 @@ from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
+from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.registry.mismatches import MismatchPages
 from killswitch.roles.seen import RolesSeen
 from killswitch.status.reports import CycleReport
@@ -66,6 +67,7 @@ from killswitch.web.flag_endpoints import FlagView, flag_routes
 from killswitch.web.incident_endpoint import IncidentView, incident_routes
 from killswitch.web.pin_view import PinView
 from killswitch.web.server import server
+from killswitch.web.verdict_endpoint import HoldView, VerdictView, verdict_routes
 from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
@@ -385,7 +387,10 @@ class Daemon:
             controller_id=self.controller_id, rules=self._rules, latest=lambda: self.latest, flipped=self._flipped,
             metrics=self._metrics, wall=self._wall, monotonic=self._monotonic,
         )  # fmt: skip
-        routes = [*flag_routes(flags, pins), *incident_routes(incidents), *alerts]
+        holds = HoldView(self._trip_store, monotonic=self._monotonic)
+        oldest = OLDEST_VERDICTS * self._settings.interval
+        verdicts = VerdictView(flags, holds, latest=lambda: self.latest, age=self.age, oldest=oldest)
+        routes = [*flag_routes(flags, pins), *incident_routes(incidents), *alerts, *verdict_routes(verdicts)]
         app = application(self, routes, host_names=self._settings.names)
         return server(app, self._settings.listen)
 
