@@ -26,6 +26,7 @@ ABOUT = {
     "preflight": "before users meet a canary",
     "web": "the daemon over HTTP",
     "gate": "may a model be promoted?",
+    "gateway": "a flag in a route's weights",
     "interaction": "Slack's buttons and command",
     "alerts": "other systems' alarms act",
     "trips": "taking traffic away",

@@ -54,6 +54,7 @@ COMMANDS = {
     "gate show": "Show a run of a role's gate, and what to do next.",
     "role list": "List all roles, with the model in each slot.",
     "role show": "Show a role: slots, evidence, waiver, history.",
+    "follow": "Mirror a flag into the weights of a Gateway API route.",
     "role create": "Create a role with the model that serves users already.",
     "role set-candidate": "Name the model that may come next.",
     "role promote": "Give the candidate to all users, on its gate run.",
@@ -81,7 +82,7 @@ GROUPS = {
 
 
 # libraries that some commands need and the daemon does not, with the extra that has each
-_EXTRAS = {"scipy": "gate"}
+_EXTRAS = {"scipy": "gate", "kubernetes": "gateway-api"}
 
 
 class _OnDemand(TyperGroup):

@@ -11,11 +11,18 @@ from typing import TextIO
 from killswitch.daemon.secrets_of_settings import secret, tls_of
 from killswitch.daemon.settings import Settings
 from killswitch.errors import BadSettings
-from killswitch.net.credentials import HttpCredentials, Secret
+from killswitch.net.credentials import TLS, HttpCredentials, Secret
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
 from killswitch.stores import Store
+from killswitch.stores.access import Access
 from killswitch.stores.opening import open_store
+
+
+def store_access(settings: Settings) -> Access:
+    """How the flag store lets a router in that this package runs itself. Raises BadSettings."""
+    tls = tls_of(settings.store_ca_file, settings.store_cert_file, settings.store_key_file) or TLS()
+    return Access(user=settings.store_user, password=secret(settings, "store_password"), tls=tls)
 
 
 def build_store(settings: Settings, *, timeout: float | None = None) -> Store:

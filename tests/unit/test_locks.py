@@ -14,7 +14,8 @@ LOCKS = sorted([*REPOSITORY.glob("deploy/requirements*.txt"), *REPOSITORY.glob("
 GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 BASE: list[str] = PROJECT["project"]["dependencies"]
-IN_THE_IMAGE = ("daemon", "shadow", "warehouse", "openai", "anthropic", "gemini")  # the last three probe roles' models
+# the three providers' SDKs probe roles' models; `gateway-api` is for `killswitch follow`
+IN_THE_IMAGE = ("daemon", "shadow", "warehouse", "openai", "anthropic", "gemini", "gateway-api")
 EVERYTHING = [*BASE, *(one for extra in EXTRAS.values() for one in extra if not one.startswith("llm-canary"))]
 
 

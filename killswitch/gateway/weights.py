@@ -1,0 +1,309 @@
+"""What a route's weights should be, and the change that makes them so; no I/O.
+
+A route (an `HTTPRoute` of the Gateway API, or an `AIGatewayRoute` of Envoy AI Gateway) has rules; a rule has backends
+with weights. Where a rule has both the control's and the canary's backend, their weights follow the flag.
+
+An annotation of the route holds what was written last: of which revision of the flag, and whether it was control for
+want of knowledge. So replicas do not undo each other, and a person who lowers the canary by hand is not overruled:
+
+- Lowering the canary is always right.
+- Raising it needs a flag that is surely known, and of a newer revision than what was written last; or the same one,
+  if a mirror had lowered it only because it was unsure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from killswitch.errors import BadDocument, BadSettings
+from killswitch.router.failsafe import RouterState
+from killswitch.router.snapshot import ObeyedFlag
+
+ANNOTATION = "llm-canary-killswitch/applied"
+WHOLE = 10_000  # the sum of both weights: hundredths of a percent
+_UNSURE = frozenset({
+    RouterState.CORRUPT, RouterState.CUT_OFF, RouterState.UNWATCHED, RouterState.UNREAD, RouterState.CLOSED,
+})  # fmt: skip
+_BACKEND = re.compile(r"(?:([a-z0-9][a-z0-9.-]{0,252})/)?([a-z0-9][a-z0-9.-]{0,252})(?::([0-9]{1,5}))?\Z")
+_MOST_RULES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A backend of a rule; ``namespace`` None is the route's own, ``port`` None any."""
+
+    name: str
+    namespace: str | None = None
+    port: int | None = None
+
+    def is_meant_by(self, reference: Mapping[str, Any], own_namespace: str) -> bool:
+        if reference.get("name") != self.name:
+            return False
+        given = reference.get("namespace") or own_namespace
+        if given != (self.namespace or own_namespace):
+            return False
+        return self.port is None or reference.get("port") == self.port
+
+
+def backend(text: str) -> Backend:
+    """``new-model``, ``models/new-model`` or ``models/new-model:8080``. Raises BadSettings."""
+    found = _BACKEND.match(text)
+    if found is None:
+        raise BadSettings([f"{text!r:.100} names no backend: write NAME, NAMESPACE/NAME or NAMESPACE/NAME:PORT"])
+    return Backend(found[2], found[1], int(found[3]) if found[3] else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Whose weights follow the flag."""
+
+    control: Backend
+    canary: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the route should send to the canary: ``percent``, 0 to 100, by this revision of the flag.
+
+    ``sure``: whether it follows from a flag that is known, and not from the want of one. ``complete``: everyone has
+    the new model, because the rollout is over. ``absent``: the store has no flag.
+    """
+
+    rollout: str
+    percent: float
+    generation: int
+    revision: int
+    sure: bool
+    complete: bool = False
+    absent: bool = False
+
+
+def wanted_of(rollout: str, snapshot: ObeyedFlag) -> Wanted:
+    """What a router obeys, in the words of a route. In stage ``aa`` and in ``shadow`` no one gets the canary."""
+    standing = snapshot.standing
+    complete = standing is RouterState.COMPLETE
+    return Wanted(
+        rollout,
+        100.0 if complete else snapshot.canary_percent if snapshot.exposes else 0.0,
+        snapshot.generation,
+        snapshot.revision,
+        standing not in _UNSURE,
+        complete,
+        standing is RouterState.NO_FLAG,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the annotation says was written last."""
+
+    rollout: str
+    generation: int
+    revision: int
+    percent: float
+    unsure: bool
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What to write, ``patch`` () for nothing, and what holds afterwards.
+
+    ``patch`` is a JSON Patch (RFC 6902) that fails if the route has changed. ``percent`` (0 to 100) is the largest
+    share that any rule then gives to the canary. ``reached``: whether that is what was wanted. ``said``: why not.
+    """
+
+    patch: tuple[Mapping[str, Any], ...]
+    percent: float
+    reached: bool
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The two backends in one rule: their indices, and the canary's share now."""
+
+    rule: int
+    control: int
+    canary: int
+    percent: float
+    crowded: bool  # a third backend has weight
+    idle: bool  # no backend has weight: every request fails
+
+
+def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
+    """How to bring the route to what is wanted. Raises BadDocument for a route that cannot be understood.
+
+    It also raises where no rule has both backends, and where the route follows another rollout.
+    """
+    places = _places(route, pair)
+    applied = applied_of(route)
+    if applied is not None and applied.rollout != wanted.rollout:
+        raise BadDocument(
+            f"this route follows rollout {applied.rollout!r:.80}: stop that mirror, then remove the annotation "
+            f"{ANNOTATION}"
+        )
+    most = max(place.percent for place in places)
+    if wanted.absent and applied is not None and applied.complete:
+        return Turn((), most, True, "its rollout was completed and then ended: the weights stay")
+    why_not = _why_not_raised(applied, wanted, most)
+    changes: list[Mapping[str, Any]] = []
+    after: list[float] = []
+    said = ""
+    target = round(wanted.percent, 2)  # what whole weights can say
+    for place in places:
+        raising = target > place.percent
+        refusal = _crowded(place) if raising and place.crowded else why_not if raising else ""
+        if refusal:
+            said = refusal
+            after.append(place.percent)
+            continue
+        after.append(target)
+        if place.idle or place.percent != target:
+            changes += _weights(place, target)
+    mark = _mark(applied, wanted, lowered=bool(changes) and target < most)
+    if not changes and (said or applied == mark):
+        return Turn((), max(after), not said, said)
+    return Turn((*_guard(route), *changes, *_annotated(route, mark)), max(after), not said, said)
+
+
+def check_route(route: Mapping[str, Any], pair: Pair, rollout: str) -> int:
+    """How many rules send to the canary and not to control, such as for testers: those are not changed.
+
+    Raises BadDocument for a route that cannot be followed, as `turn` does.
+    """
+    turn(route, pair, Wanted(rollout, 0.0, 0, 0, sure=False))
+    own = _namespace(route)
+    return sum(
+        any(pair.canary.is_meant_by(one, own) for one in backends)
+        and not any(pair.control.is_meant_by(one, own) for one in backends)
+        for backends in _rules(route)
+    )
+
+
+def applied_of(route: Mapping[str, Any]) -> Applied | None:
+    """What the route's annotation says; None for none, or one that is not ours to read."""
+    text = (route.get("metadata", {}).get("annotations") or {}).get(ANNOTATION)
+    if not isinstance(text, str) or len(text) > 1000:
+        return None
+    try:
+        document = json.loads(text)
+        return Applied(
+            str(document["rollout"]),
+            int(document["generation"]),
+            int(document["revision"]),
+            float(document["percent"]),
+            document["unsure"] is True,
+            document["complete"] is True,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _why_not_raised(applied: Applied | None, wanted: Wanted, now: float) -> str:
+    """Why the canary's share may not grow; "" where it may."""
+    if not wanted.sure:
+        return "not surely known"
+    if applied is None or wanted.revision > applied.revision:
+        return ""
+    if wanted.revision < applied.revision:
+        return (
+            f"a newer revision of the flag ({applied.revision}) was written before; after a restored backup, remove "
+            f"the annotation {ANNOTATION}"
+        )
+    if applied.unsure:
+        return ""
+    return f"someone lowered the canary to {now:g}% by hand; the flag's next change sets it again"
+
+
+def _mark(applied: Applied | None, wanted: Wanted, *, lowered: bool) -> Applied:
+    """The annotation afterwards. It never goes back to an older revision."""
+    behind = applied is not None and wanted.revision < applied.revision
+    generation, revision = wanted.generation, wanted.revision
+    if behind and applied is not None:
+        generation, revision = applied.generation, applied.revision
+    unsure = not wanted.sure or (behind and lowered)
+    return Applied(wanted.rollout, generation, revision, wanted.percent, unsure, wanted.complete)
+
+
+def _crowded(place: _Place) -> str:
+    return f"rule {place.rule} has a third backend with a weight: the canary can be lowered there, and not raised"
+
+
+def _places(route: Mapping[str, Any], pair: Pair) -> list[_Place]:
+    own = _namespace(route)
+    found = []
+    for number, backends in enumerate(_rules(route)):
+        control = [i for i, one in enumerate(backends) if pair.control.is_meant_by(one, own)]
+        canary = [i for i, one in enumerate(backends) if pair.canary.is_meant_by(one, own)]
+        if not control or not canary:
+            continue
+        if len(control) > 1 or len(canary) > 1 or control == canary:
+            raise BadDocument(f"rule {number} names a backend twice; say which with NAMESPACE/NAME:PORT")
+        total = sum(_weight(one) for one in backends)
+        share = 100.0 * _weight(backends[canary[0]]) / total if total else 0.0
+        others = total - _weight(backends[control[0]]) - _weight(backends[canary[0]])
+        found.append(_Place(number, control[0], canary[0], round(share, 6), crowded=others > 0, idle=total == 0))
+    if not found:
+        raise BadDocument(
+            f"no rule of the route has both backends, {pair.control.name} and {pair.canary.name}: add the missing one "
+            "with `weight: 0`"
+        )
+    return found
+
+
+def _rules(route: Mapping[str, Any]) -> list[Sequence[Mapping[str, Any]]]:
+    spec = route.get("spec")
+    rules = spec.get("rules") if isinstance(spec, Mapping) else None
+    if not isinstance(rules, list) or len(rules) > _MOST_RULES:
+        raise BadDocument("the route has no list of rules")
+    found: list[Sequence[Mapping[str, Any]]] = []
+    for rule in rules:
+        backends = rule.get("backendRefs") if isinstance(rule, Mapping) else None
+        backends = [] if backends is None else backends
+        if not isinstance(backends, list) or not all(isinstance(one, Mapping) for one in backends):
+            raise BadDocument("a rule of the route has no list of backends")
+        found.append(backends)
+    return found
+
+
+def _namespace(route: Mapping[str, Any]) -> str:
+    return str(route.get("metadata", {}).get("namespace", ""))
+
+
+def _weight(reference: Mapping[str, Any]) -> int:
+    weight = reference.get("weight", 1)  # the Gateway API's default
+    if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
+        raise BadDocument(f"weight {weight!r:.40} of backend {reference.get('name')!r:.80} is no whole number")
+    return weight
+
+
+def _weights(place: _Place, percent: float) -> list[Mapping[str, Any]]:
+    canary = round(percent * WHOLE / 100.0)
+    if place.crowded:  # lowered to 0 only: the others' shares of the rest are not ours to change
+        canary = 0
+        return [{"op": "add", "path": f"/spec/rules/{place.rule}/backendRefs/{place.canary}/weight", "value": canary}]
+    at = f"/spec/rules/{place.rule}/backendRefs"
+    return [
+        {"op": "add", "path": f"{at}/{place.control}/weight", "value": WHOLE - canary},
+        {"op": "add", "path": f"{at}/{place.canary}/weight", "value": canary},
+    ]
+
+
+def _guard(route: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    version = route.get("metadata", {}).get("resourceVersion")
+    return [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
+
+
+def _annotated(route: Mapping[str, Any], mark: Applied) -> list[Mapping[str, Any]]:
+    text = json.dumps({
+        "rollout": mark.rollout, "generation": mark.generation, "revision": mark.revision, "percent": mark.percent,
+        "unsure": mark.unsure, "complete": mark.complete,
+    })  # fmt: skip
+    has_any = bool(route.get("metadata", {}).get("annotations"))
+    first = [] if has_any else [{"op": "add", "path": "/metadata/annotations", "value": {}}]
+    return [*first, {"op": "add", "path": f"/metadata/annotations/{ANNOTATION.replace('/', '~1')}", "value": text}]
