@@ -6,6 +6,7 @@ All three are made from `docs.tools.chart_values`, by ``python -m docs.tools.ref
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def values_yaml(listed: Iterable[Value]) -> str:
             lines.append(f"{'  ' * depth}{key}:")
         before = parents
         indent = "  " * len(parents)
-        said = value.about.replace("](settings.md)", "]").replace("[", "").replace("]", "")
+        said = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", value.about)
         lines += [f"{indent}# {line}" for line in textwrap.wrap(said, 118 - len(indent), break_on_hyphens=False)]
         lines += [f"{indent}{line}" for line in _entry(name, value.default)]
     return "\n".join(lines) + "\n"
@@ -106,13 +107,15 @@ def _shown(default: Any) -> str:
 
 
 _RELOAD = ("rules.files", "roles.files", "secret.create")
-_AT_ONCE = ("networkPolicy.", "monitoring.", "replicas")
+_AT_ONCE = ("networkPolicy.", "monitoring.", "replicas", "etcd.")
 
 
 def arrives(value: Value) -> str:
     """``reload``, ``restart`` or ``at once``: when a changed value is in force. A test compares it with the pods."""
     if value.path in _RELOAD:
         return "reload"
+    if value.path == "etcd.enabled":  # the daemon gets another flag store
+        return "restart"
     return "at once" if value.path.startswith(_AT_ONCE) else "restart"
 
 

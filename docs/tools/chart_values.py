@@ -69,6 +69,7 @@ def values() -> Iterator[Value]:
     yield from _pods()
     yield from _what_it_watches()
     yield from _access()
+    yield from _etcd()
     yield from _network()
     yield from _monitoring()
 
@@ -193,6 +194,43 @@ def _access() -> Iterator[Value]:
         {"type": "object", "propertyNames": _KEY, "additionalProperties": {"type": "string", "minLength": 1}},
         "Keys and values of a Secret that the chart makes. They are kept in the release: better make it yourself.",
         {"slack-token": "not-a-token"},
+    )
+
+
+def _etcd() -> Iterator[Value]:
+    on = ("etcd.enabled=true",)
+    yield Value(
+        "etcd.enabled",
+        False,
+        SWITCH,
+        "Three members of etcd with TLS, made by the chart, in place of `settings.store`: see "
+        "[An etcd](helm.md#an-etcd).",
+        True,
+    )
+    yield Value(
+        "etcd.image",
+        "gcr.io/etcd-development/etcd:v3.6.16",
+        {"type": "string", "minLength": 1},
+        "The image of etcd.",
+        "registry.example.com/etcd:v3.6.17",
+        on,
+    )
+    yield Value(
+        "etcd.storage",
+        "1Gi",
+        {"type": "string", "pattern": "^[0-9]+(Mi|Gi|Ti)$"},
+        "Of each member. Cannot be changed after installing.",
+        "2Gi",
+        on,
+    )
+    yield Value("etcd.storageClass", "", NAME, "By default the cluster's. Cannot be changed either.", "fast", on)
+    yield Value(
+        "etcd.resources",
+        {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        FREE,
+        "Of each member.",
+        {"limits": {"memory": "1Gi"}},
+        on,
     )
 
 

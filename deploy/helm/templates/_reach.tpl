@@ -4,7 +4,7 @@ A policy that contradicts the address would look like a server that is down, so 
 */}}
 {{- define "killswitch.reach" -}}
 {{- $given := index .root.Values.networkPolicy .what -}}
-{{- $url := index .root.Values.settings .what | toString -}}
+{{- $url := eq .what "store" | ternary (include "killswitch.store" .root) (index .root.Values.settings .what | toString) -}}
 {{- $scheme := regexFind "^[a-z+]+:" $url -}}
 {{- $standard := hasPrefix "etcd" $scheme | ternary "2379" (hasSuffix "https:" $scheme | ternary "443" "80") -}}
 {{- $reached := dict -}}

@@ -12,8 +12,19 @@ KILLSWITCH_ROLES: /etc/killswitch/roles
 KILLSWITCH_LISTEN: 0.0.0.0:8080
 {{- /* the Service's names, for pods that ask it for flags */}}
 KILLSWITCH_HOST_NAMES: {{ join "," (concat $service .Values.hostNames) }}
+KILLSWITCH_STORE: {{ include "killswitch.store" . | quote }}
+{{- if .Values.etcd.enabled }}
+KILLSWITCH_STORE_CA_FILE: /etc/killswitch/etcd/ca.crt
+KILLSWITCH_STORE_CERT_FILE: /etc/killswitch/etcd/tls.crt
+KILLSWITCH_STORE_KEY_FILE: /etc/killswitch/etcd/tls.key
+{{- range $setting := list "store_ca_file" "store_cert_file" "store_key_file" }}
+{{- if hasKey $.Values.secretFiles $setting }}
+{{- fail (printf "secretFiles.%s and etcd.enabled exclude each other: the chart's etcd has certificates of its own" $setting) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $setting, $value := .Values.settings }}
-{{- if not (kindIs "invalid" $value) }}
+{{- if not (or (kindIs "invalid" $value) (eq $setting "store")) }}
 KILLSWITCH_{{ upper $setting }}: {{ kindIs "float64" $value | ternary (int64 $value) $value | toString | quote }}
 {{- end }}
 {{- end }}
