@@ -33,6 +33,7 @@ COMMANDS = {
     "spend": "Show what each scope has spent, its caps, and the forecast.",
     "slow": "Show what users said and did days later, in both cohorts.",
     "explain": "Show the state of a rollout, the reason, and its incidents.",
+    "log": "Show who changed a rollout's flag, from where, and why.",
     "arm": "Arm a rollout: give the canary its share of users.",
     "stage": "Raise or lower the canary's share of an armed rollout.",
     "plan": "Show the stages of a rollout's plan, with dates.",

@@ -59,6 +59,7 @@ from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Compare, Put, keys
 from killswitch.timestamps import to_iso
+from killswitch.trips.history_pruning import HistoryPruning
 from killswitch.trips.incidents import StoredIncidents
 from killswitch.trips.propagation import Propagation
 from killswitch.trips.switch import Switch
@@ -151,6 +152,7 @@ class Daemon:
             settings=lambda role: self._roles.page_settings(role, self._rules.current().rollouts),
             wall=wall,
         )
+        self._pruning = HistoryPruning(self._store, wall=wall)
         self._incidents = StoredIncidents(self._trip_store, monotonic=monotonic)
         self._dead_mans_switch = DeadMansSwitch(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
         self._api_token = secret(settings, "api_token")
@@ -285,6 +287,7 @@ class Daemon:
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
             ("role_probes", self._probes.look, 60.0),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
+            ("history_pruning", self._pruning.look, 1800.0),
             ("model_mismatches", self._mismatches.look, min(60.0, 4 * self._settings.interval)),
             *self._alert_jobs,
         )

@@ -1,0 +1,62 @@
+"""Removes lines of flags' histories that are older than 400 days: a few rollouts at a time, by any replica."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+
+from killswitch.errors import KillswitchError
+from killswitch.stores import Delete, Store, TellsTime, keys
+from killswitch.stores.limits import Part, portions
+from killswitch.timestamps import DAY
+from killswitch.wording import counted
+
+log = logging.getLogger(__name__)
+KEPT_DAYS = 400
+AT_ONCE = 20  # rollouts whose history is read at one look: 1,000 take a day at a look every half hour
+MOST_DELETED = 500  # lines at one look
+_LINE = re.compile(r"([0-9]{14})\.")
+
+
+class HistoryPruning:
+    """``wall`` gives Unix seconds. Two replicas that prune at once delete the same lines, which is no harm."""
+
+    def __init__(self, store: Store, *, wall: Callable[[], float]) -> None:
+        self._store = store
+        self._wall = wall
+        self._after = ""  # the rollout that was looked at last
+
+    def look(self) -> int:
+        """Prune the next rollouts; how many lines were removed. Errors are logged: the next look goes on."""
+        try:
+            return self._prune()
+        except KillswitchError as error:
+            log.warning("old lines of flags' histories are not removed now: %s", error)
+            return 0
+
+    def _prune(self) -> int:
+        # rollouts are known by their counted generations, which outlive their flags
+        names = [item.key.removeprefix(keys.GENERATIONS) for item in self._store.list(keys.GENERATIONS).items]
+        turn = sorted(names, key=lambda name: (name <= self._after, name))[:AT_ONCE]
+        old: list[str] = []
+        for name in turn:
+            before = self._now() - KEPT_DAYS * DAY
+            old += [
+                item.key
+                for item in self._store.list(keys.flag_history(name)).items
+                if (line := _LINE.match(item.key.rpartition("/")[2])) and int(line[1]) / 1000 < before
+            ]
+            self._after = name
+            if len(old) >= MOST_DELETED:
+                break
+        for portion in portions([Part(key, writes=(Delete(key),)) for key in old[:MOST_DELETED]]):
+            self._store.commit((), [write for part in portion for write in part.writes])
+        if old:
+            log.info("%s of flags' histories were over %d days old, and removed", counted(len(old), "line"), KEPT_DAYS)
+        return len(old[:MOST_DELETED])
+
+    def _now(self) -> float:
+        """The earlier of two clocks: one that is a year ahead must not cost a year of history."""
+        told = self._store.told_time() if isinstance(self._store, TellsTime) else None
+        return self._wall() if told is None else min(self._wall(), told.latest)
