@@ -37,6 +37,7 @@ from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.secrets_of_settings import secret
 from killswitch.daemon.settings import Settings, without_secrets
+from killswitch.daemon.slack_desk import SlackDesk
 from killswitch.daemon.slow_child import evaluate_in_child
 from killswitch.daemon.source_pace import source_at_its_pace
 from killswitch.daemon.trend_view import TrendView
@@ -68,6 +69,7 @@ from killswitch.web.flag_endpoints import FlagView, flag_routes
 from killswitch.web.incident_endpoint import IncidentView, incident_routes
 from killswitch.web.pin_view import PinView
 from killswitch.web.server import server
+from killswitch.web.slack_endpoint import slack_routes
 from killswitch.web.verdict_endpoint import HoldView, VerdictView, verdict_routes
 from killswitch.wording import counted
 
@@ -162,6 +164,16 @@ class Daemon:
         self._paged: dict[tuple[str, str], int] = {}
         self._scheduler = self._build_scheduler()
         self._guard = ClockGuard(self._clock_jumped, monotonic=monotonic, wall=wall)
+        self._slack = SlackDesk().built(
+            settings,
+            rollouts=lambda: self._rules.current().rollouts,
+            roles=self._roles.current,
+            page_settings=self._page_settings,
+            latest=lambda: self.latest,
+            metrics=self._metrics,
+            wall=wall,
+            monotonic=monotonic,
+        )
         self._server = self._build_server()
 
     def _build_delivery(self, pagers: Sequence[Pager], fallback: Pager | None) -> PageDelivery:
@@ -226,6 +238,7 @@ class Daemon:
         )  # fmt: skip
         self._guard.start()
         self._scheduler.start()
+        self._slack.start()
         # no Event to wait for: a signal's handler runs inside its wait() now and then, and set() would lock up there
         while not self._stopping:
             time.sleep(0.5)
@@ -264,6 +277,7 @@ class Daemon:
         self._scheduler.shutdown(wait=False)
         self._controller.close()
         self._delivery.close()
+        self._slack.close()
         if not self._cycling.acquire(blocking=False):
             return  # a cycle waits for a silent server: its source closed under it would look like a bug
         for closable in (self._trends, self._source, self._store, self._trip_store):
@@ -394,6 +408,7 @@ class Daemon:
         oldest = OLDEST_VERDICTS * self._settings.interval
         verdicts = VerdictView(flags, holds, latest=lambda: self.latest, age=self.age, oldest=oldest)
         routes = [*flag_routes(flags, pins), *incident_routes(incidents), *alerts, *verdict_routes(verdicts)]
+        routes += slack_routes(self._slack.request_url)
         app = application(self, routes, host_names=self._settings.names)
         return server(app, self._settings.listen)
 

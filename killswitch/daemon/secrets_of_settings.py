@@ -11,7 +11,8 @@ from killswitch.errors import AccessDenied, BadSettings
 from killswitch.net.credentials import TLS, Secret
 
 _OF_RECEIVERS = (
-    *("slack_token", "pagerduty_key", "opsgenie_key", "teams_url", "smtp_password", "webhook_url", "webhook_secret"),
+    *("slack_token", "slack_app_token", "slack_signing_secret"),
+    *("pagerduty_key", "opsgenie_key", "teams_url", "smtp_password", "webhook_url", "webhook_secret"),
     *("webhook_previous_secret", "alertmanager_password", "alertmanager_bearer", "heartbeat_url"),
 )
 

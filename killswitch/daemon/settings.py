@@ -26,7 +26,7 @@ from killswitch.refused_value import refused_value
 _NOT_OURS = re.compile(
     r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
     r"FEEDBACK_KEY|FEEDBACK_KEY_FILE|SHADOW_KEY_FILE|SHADOW_SPOOL|SHADOW_RECORDS|"
-    r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL|"
+    r"SLACK_TOKEN|SLACK_APP_TOKEN|SLACK_SIGNING_SECRET|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL|"
     r"ALERTS_TOKEN|OPSGENIE_KEY|TEAMS_URL|SMTP_PASSWORD|WEBHOOK_SECRET|WEBHOOK_PREVIOUS_SECRET|ALERTMANAGER_PASSWORD|"
     r"ALERTMANAGER_BEARER)\Z"
 )
@@ -82,6 +82,12 @@ class Settings(ReceiverSettings):
 
     slack_token_file: Path | None = Field(default=None, description="a file with the Slack bot token; none, no Slack")
     slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API")
+    slack_app_token_file: Path | None = Field(
+        default=None, description="a file with the app-level token (xapp-…): buttons and `/killswitch` by Socket Mode"
+    )
+    slack_signing_secret_file: Path | None = Field(
+        default=None, description="a file with the app's signing secret: the same by a request URL, `/slack/…`"
+    )
     webhook_url_file: Path | None = Field(default=None, description="a file with the URL that gets JSON pages")
     pagerduty_key_file: Path | None = Field(
         default=None, description="a file with the PagerDuty integration key of pages that name no other"
@@ -188,6 +194,13 @@ def _paging(one: Settings) -> tuple[tuple[bool, str], ...]:
         (
             one.fallback != "pagerduty" or given(one.pagerduty_key_file, "pagerduty_key"),
             "fallback pagerduty needs pagerduty_key_file (or KILLSWITCH_PAGERDUTY_KEY)",
+        ),
+        *(
+            (
+                not given(getattr(one, f"{name}_file"), name) or given(one.slack_token_file, "slack_token"),
+                f"{name}_file (or KILLSWITCH_{name.upper()}) needs slack_token_file (or KILLSWITCH_SLACK_TOKEN) too",
+            )
+            for name in ("slack_app_token", "slack_signing_secret")
         ),
         (
             is_plain_address(one.slack_base_url),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -81,6 +82,17 @@ class SelfMetrics:
         )
         self.pages = self._counter("killswitch_pages", "Pages by receiver and outcome.", "receiver", "outcome")
         self.clock_jumps = self._counter("killswitch_clock_jumps", "Steps of the wall clock that were noticed.")
+        self.slack_presses = self._counter(
+            "killswitch_slack_presses",
+            "Buttons, dialogs and slash commands from Slack, and what became of them.",
+            "what",
+            "outcome",
+        )
+        self.slack_socket_connected = self._gauge(
+            "killswitch_slack_socket_connected",
+            "1 while this replica is connected to Slack's socket; NaN where no slack_app_token is set.",
+        )
+        self.slack_socket_connected.set(math.nan)
         self.heartbeat_calls = self._counter("killswitch_heartbeat_calls", "Calls of the dead man's switch.", "outcome")
 
     def _gauge(self, name: str, said: str, *labels: str) -> Gauge:

@@ -11,6 +11,7 @@ CLAIMS = ROOT + "claims/"
 CONTROLLERS = ROOT + "controllers/"
 ROUTERS = ROOT + "routers/"
 BASELINES = ROOT + "baselines/"
+PRESSES = ROOT + "presses/"
 NOTICES = ROOT + "notices/"
 SHADOW_DECISIONS = ROOT + "shadow-decisions/"
 OUTAGES = ROOT + "outages/"
@@ -108,6 +109,11 @@ def flag_change(rollout: str, at: float, generation: int, revision: int, deed: s
 def flag_history(rollout: str) -> str:
     """The prefix of all lines of one rollout's history. It outlives the flag."""
     return f"{FLAG_HISTORY}{rollout}/"
+
+
+def press(rollout: str, nonce: str, deed: str) -> str:
+    """Exists once a person's press of a button in Slack has done something; under a lease as long as the button."""
+    return f"{PRESSES}{rollout}/{nonce}.{deed}"
 
 
 def notice(rollout: str, generation: int, kind: str) -> str:

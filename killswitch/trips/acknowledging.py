@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from killswitch.errors import Refused, Unavailable
@@ -28,10 +29,13 @@ def acknowledge(
     origin: str,
     at: float,
     settings: PageSettings,
+    also: Sequence[Compare] = (),
+    more: Sequence[Put] = (),
 ) -> Acknowledged:
     """Note in the incident of a stopped flag who looks after it, and page that, in one transaction.
 
     Returns who does: the first to say so, who may be someone else, or the same person earlier. ``at``: Unix seconds.
+    ``also`` and ``more``: what the same transaction compares and writes besides.
     Raises Refused where this generation is not tripped or pinned (any more) or has no incident, BadDocument where it
     cannot be read, and what the store raises.
     """
@@ -52,8 +56,8 @@ def acknowledge(
         noted = replace(incident, acknowledged=taken)
         page = events.acknowledged(flag, noted, settings=settings)
         line = line_of(rollout, stored, flag, at=at, by=by, origin=origin, deed=Deed.ACKNOWLEDGE)
-        writes = (Put(key, incident_document(noted)), into_outbox(page, at=at), *line)
-        compares = (Compare(keys.flag(rollout), stored.revision), Compare(key, item.mod_revision))
+        writes = (Put(key, incident_document(noted)), into_outbox(page, at=at), *line, *more)
+        compares = (Compare(keys.flag(rollout), stored.revision), Compare(key, item.mod_revision), *also)
         if isinstance(store.commit(compares, writes), Committed):
             return taken
     raise Unavailable(f"{rollout} changed {ATTEMPTS} times while it was being acknowledged; try again")

@@ -33,13 +33,24 @@ class Holding:
         item = self._store.get(keys.hold(rollout))
         return None if item is None else hold_from_document(item.value, rollout=rollout)
 
-    def hold(self, rollout: str, stored: StoredFlag, *, reason: str, also: Sequence[Compare] = ()) -> Hold:
-        """Hold the plan of the flag that is ``stored``. Raises Refused where it is held already, or ``also`` fails."""
+    def hold(
+        self,
+        rollout: str,
+        stored: StoredFlag,
+        *,
+        reason: str,
+        also: Sequence[Compare] = (),
+        more: Sequence[Put] = (),
+    ) -> Hold:
+        """Hold the plan of the flag that is ``stored``. Raises Refused where it is held already, or ``also`` fails.
+
+        ``also`` and ``more``: what the same transaction compares and writes besides.
+        """
         at = self._wall()
         made = Hold(reason, self._by)
         put = Put(keys.hold(rollout), hold_document(made, rollout=rollout, at=at))
         line = self._line(rollout, stored, Deed.HOLD, at=at, reason=reason)
-        if not isinstance(self._store.commit((Compare(put.key, 0), *also), (put, *line)), Committed):
+        if not isinstance(self._store.commit((Compare(put.key, 0), *also), (put, *line, *more)), Committed):
             raise Refused(f"{rollout} is held already; see who holds it with `killswitch ready {rollout}`")
         return made
 

@@ -50,6 +50,8 @@ def test_the_defaults_fit_together() -> None:
         ({"source_cert_file": "c"}, "source_cert_file and source_key_file"),
         ({"store_key_file": "k"}, "store_cert_file and store_key_file"),
         ({"fallback": "slack"}, "fallback slack needs slack_token_file"),
+        ({"slack_app_token_file": "x"}, "slack_app_token_file (or KILLSWITCH_SLACK_APP_TOKEN) needs slack_token_file"),
+        ({"slack_signing_secret_file": "x"}, "KILLSWITCH_SLACK_SIGNING_SECRET) needs slack_token_file"),
         ({"fallback": "webhook"}, "fallback webhook needs webhook_url_file"),
         ({"fallback": "pagerduty"}, "fallback pagerduty needs pagerduty_key_file"),
         ({"pagerduty_url": "events.pagerduty.com"}, "pagerduty_url: write http(s)://"),
@@ -211,6 +213,8 @@ def test_a_public_url_is_a_plain_address(url: str) -> None:
     ("flags", "variable"),
     [
         ({"fallback": "slack"}, "KILLSWITCH_SLACK_TOKEN"),
+        ({"slack_app_token_file": "x"}, "KILLSWITCH_SLACK_TOKEN"),
+        ({"slack_signing_secret_file": "x"}, "KILLSWITCH_SLACK_TOKEN"),
         ({"fallback": "webhook"}, "KILLSWITCH_WEBHOOK_URL"),
         ({"fallback": "pagerduty"}, "KILLSWITCH_PAGERDUTY_KEY"),
         ({"store_user": "ann"}, "KILLSWITCH_STORE_PASSWORD"),
