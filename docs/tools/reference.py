@@ -50,7 +50,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "store_user", "store_password_file", "store_ca_file", "store_cert_file", "store_key_file",
     ),
     "Receivers of pages": (
-        "slack_token_file", "slack_base_url", "webhook_url_file", "webhook_secret_file",
+        "slack_token_file", "slack_app_token_file", "slack_signing_secret_file", "slack_base_url",
+        "webhook_url_file", "webhook_secret_file",
         "webhook_previous_secret_file", "pagerduty_key_file", "pagerduty_team_keys_file", "pagerduty_url",
         "opsgenie_key_file", "opsgenie_team_keys_file", "opsgenie_url", "teams_url_file", "teams_urls_file",
         "smtp_url", "smtp_user", "smtp_password_file", "smtp_ca_file", "email_from", "email_to",

@@ -51,7 +51,7 @@ from killswitch.pages import events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox_entry import into_outbox
-from killswitch.pages.page import FLEET
+from killswitch.pages.page import FLEET, Page
 from killswitch.pages.receivers import Pager
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.registry.mismatches import MismatchPages
@@ -112,7 +112,7 @@ class Daemon:
         self._trip_store = build_store(settings, timeout=settings.trip_timeout)
         self._source, self._settings = source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
         settings = self._settings
-        pagers, fallback = build_pagers(settings)
+        pagers, fallback = build_pagers(settings, buttons=self._someone_may_press)
         warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
         self._delivery = self._build_delivery(pagers, fallback)
         self._alert_jobs = alert_jobs(
@@ -416,6 +416,10 @@ class Daemon:
         if not self._controller.flips_come_first:
             self._delivery.wake()
         self._propagation.tripped(rollout, generation, revision)
+
+    def _someone_may_press(self, page: Page) -> bool:
+        rules = self._rules.current().rollouts.get(page.rollout)
+        return rules is not None and bool(rules.page.slack_allow)
 
     def _page_settings(self, rollout: str) -> PageSettings:
         rules = self._rules.current().rollouts.get(rollout)

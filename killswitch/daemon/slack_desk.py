@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from killswitch.daemon.secrets_of_settings import secret
 from killswitch.daemon.settings import Settings
-from killswitch.daemon.wiring import build_store, secret
+from killswitch.daemon.wiring import build_store
 from killswitch.model import PageSettings, Rollout
+from killswitch.net.credentials import Secret
 from killswitch.roles.config import RoleConfig
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Store
 
 if TYPE_CHECKING:
+    from killswitch.interaction.desk import FrontDesk
     from killswitch.interaction.request_url import RequestUrl
     from killswitch.interaction.slack_api import SlackApi
     from killswitch.interaction.socket_mode import SlackSocket
@@ -65,18 +68,16 @@ class SlackDesk:
         if token is None or (app_token is None and signing is None):
             return self
         from killswitch.interaction.deeds import Deeds  # noqa: PLC0415  only where Slack may press
-        from killswitch.interaction.desk import Desk  # noqa: PLC0415
+        from killswitch.interaction.desk import FrontDesk  # noqa: PLC0415
         from killswitch.interaction.people import People  # noqa: PLC0415
-        from killswitch.interaction.request_url import RequestUrl  # noqa: PLC0415
         from killswitch.interaction.slack_api import SlackApi  # noqa: PLC0415
-        from killswitch.interaction.socket_mode import SlackSocket  # noqa: PLC0415
         from killswitch.interaction.workers import Workers  # noqa: PLC0415
 
         # a store and a session of its own: what hangs here holds up no cycle and no flip
         self._store = build_store(settings)
         self._api = SlackApi(base_url=settings.slack_base_url)
         self._workers = Workers()
-        desk = Desk(
+        desk = FrontDesk(
             api=self._api,
             token=token,
             people=People(self._api, token, monotonic=monotonic),
@@ -88,6 +89,24 @@ class SlackDesk:
             monotonic=monotonic,
             count=lambda what, outcome: metrics.slack_presses.labels(what, outcome).inc(),
         )
+        self._opened(desk, app_token, signing, settings=settings, metrics=metrics, wall=wall)
+        return self
+
+    def _opened(
+        self,
+        desk: FrontDesk,
+        app_token: Secret | None,
+        signing: Secret | None,
+        *,
+        settings: Settings,
+        metrics: SelfMetrics,
+        wall: Callable[[], float],
+    ) -> None:
+        """The ways by which presses reach the desk."""
+        from killswitch.interaction.request_url import RequestUrl  # noqa: PLC0415
+        from killswitch.interaction.socket_mode import SlackSocket  # noqa: PLC0415
+
+        assert self._api is not None
         if signing is not None:
             self.request_url = RequestUrl(signing, desk, wall=wall)
         if app_token is not None:
@@ -98,4 +117,3 @@ class SlackDesk:
                 base_url=settings.slack_base_url,
                 connected=lambda there: metrics.slack_socket_connected.set(float(there)),
             )
-        return self

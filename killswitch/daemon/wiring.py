@@ -5,6 +5,7 @@ Each kind is imported when one is built: `killswitch trip` needs a flag store an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -12,6 +13,7 @@ from killswitch.daemon.secrets_of_settings import secret, tls_of
 from killswitch.daemon.settings import Settings
 from killswitch.errors import BadSettings
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
+from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
 from killswitch.stores import Store
@@ -58,10 +60,18 @@ def build_chart_source(settings: Settings, source: Source) -> Source:
     return build_source(settings) if settings.source.startswith("prometheus+") else source
 
 
-def build_pagers(settings: Settings, *, console: TextIO | None = None) -> tuple[tuple[Pager, ...], Pager | None]:
+def slack_may_press(settings: Settings) -> bool:
+    """Whether presses in Slack reach this daemon: by its socket, or by a request URL."""
+    return secret(settings, "slack_app_token") is not None or secret(settings, "slack_signing_secret") is not None
+
+
+def build_pagers(
+    settings: Settings, *, console: TextIO | None = None, buttons: Callable[[Page], bool] | None = None
+) -> tuple[tuple[Pager, ...], Pager | None]:
     """The receivers of pages, and the fallback among them that is asked only when the others fail.
 
-    ``console``: where pages are printed that are printed (default: standard output).
+    ``console``: where pages are printed that are printed (default: standard output). ``buttons``: whether someone may
+    press buttons on the message of this page in Slack; None: no one.
     """
     from killswitch.daemon.other_receivers import build_others, webhook_signer  # noqa: PLC0415
 
@@ -71,7 +81,9 @@ def build_pagers(settings: Settings, *, console: TextIO | None = None) -> tuple[
     if token is not None:
         from killswitch.pages.receivers.slack import SlackPager  # noqa: PLC0415
 
-        available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
+        available["slack"] = SlackPager(
+            token, base_url=settings.slack_base_url, buttons=buttons if slack_may_press(settings) else None
+        )
     pagerduty_key = secret(settings, "pagerduty_key")
     if pagerduty_key is not None or settings.pagerduty_team_keys_file is not None:
         from killswitch.pages.receivers.named_secrets import PAGERDUTY_KEYS, NamedSecrets  # noqa: PLC0415

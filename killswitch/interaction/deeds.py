@@ -16,7 +16,7 @@ from killswitch.errors import KillswitchError, OutcomeUnknown, Refused, Unavaila
 from killswitch.flags.flag import AA, SHADOW, Flag, resolve_stage
 from killswitch.flags.incident import IncidentDraft
 from killswitch.flags.transitions import Actor, State
-from killswitch.interaction.once import Once, done_before, nonce_of, once
+from killswitch.interaction.once import PressNote, done_before, nonce_of, once
 from killswitch.model import PageSettings, Rollout
 from killswitch.pages import events
 from killswitch.pages.receivers.slack_buttons import Button, ButtonValue
@@ -244,7 +244,7 @@ class Deeds:
     def _switch(self, by: str) -> Switch:
         return Switch(self._store, wall=self._wall, by=by, origin=ORIGIN)
 
-    def _once(self, value: ButtonValue, button: Button, by: str) -> Once:
+    def _once(self, value: ButtonValue, button: Button, by: str) -> PressNote:
         return once(
             self._store,
             value.rollout,

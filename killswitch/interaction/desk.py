@@ -40,13 +40,13 @@ _VERBS = frozenset({"status", "trip", "rearm", "hold", "help", ""})
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Taken:
     """``payload``: what the acknowledgement holds; None for nothing."""
 
     payload: Mapping[str, Any] | None = None
 
 
-class Desk:
+class FrontDesk:
     """``token``: the bot's. ``count`` is called with what was asked for and what became of it. Thread-safe."""
 
     def __init__(  # long: it stands between Slack, the store, the rule files and the newest cycle
@@ -76,7 +76,7 @@ class Desk:
 
     # --- what Slack sends -----------------------------------------------------------------------
 
-    def interaction(self, payload: object) -> Acknowledged | None:
+    def interaction(self, payload: object) -> Taken | None:
         """The acknowledgement of a press or a dialog; None where too many wait, so that Slack says it failed."""
         try:
             asked = from_interaction(payload)
@@ -84,36 +84,34 @@ class Desk:
             return self._unreadable(error)
         match asked:
             case None:
-                return Acknowledged()
+                return Taken()
             case Submission() if problems := problems_with(asked):
-                return Acknowledged({"response_action": "errors", "errors": problems})
+                return Taken({"response_action": "errors", "errors": problems})
             case Submission():
                 return self._taken(asked, asked.button.value, lambda: self._submitted(asked))
             case Press():
                 opens = Deadline(DIALOG_WITHIN, self._monotonic)
                 return self._taken(asked, asked.button.value, lambda: self._pressed(asked, opens))
 
-    def command(self, form: Mapping[str, object]) -> Acknowledged | None:
+    def command(self, form: Mapping[str, object]) -> Taken | None:
         """As `interaction`, of a slash command."""
         try:
             asked = from_command(form)
         except BadDocument as error:
             return self._unreadable(error)
         if asked.verb not in _VERBS or asked.verb in ("help", ""):
-            return Acknowledged(_ephemeral(HELP))
+            return Taken(_ephemeral(HELP))
         opens = Deadline(DIALOG_WITHIN, self._monotonic)
         return self._taken(asked, asked.verb, lambda: self._commanded(asked, opens))
 
-    def _unreadable(self, error: BadDocument) -> Acknowledged:
+    def _unreadable(self, error: BadDocument) -> Taken:
         _log.warning("Slack sent what cannot be read, and it is left alone: %s", error)
         self._count("unreadable", "refused")
-        return Acknowledged()
+        return Taken()
 
-    def _taken(
-        self, asked: Press | Submission | Command, what: str, do: Callable[[], Done | None]
-    ) -> Acknowledged | None:
+    def _taken(self, asked: Press | Submission | Command, what: str, do: Callable[[], Done | None]) -> Taken | None:
         if self._workers.submit(lambda: self._do(asked.caller, asked.place, what, do)):
-            return Acknowledged()
+            return Taken()
         _log.error("too many presses in Slack wait; %s of %s was not taken", what, asked.caller.user)
         self._count(what, "busy")
         return None

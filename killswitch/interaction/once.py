@@ -23,7 +23,7 @@ _MAX_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class PressNote:
     """What a press adds to its transaction."""
 
     compare: Compare
@@ -35,12 +35,14 @@ def nonce_of(trigger_id: str) -> str:
     return hashlib.sha256(trigger_id.encode()).hexdigest()[:32]
 
 
-def once(store: Store, rollout: str, nonce: str, deed: str, *, by: str, at: float, expires_at: float) -> Once:
+def once(store: Store, rollout: str, nonce: str, deed: str, *, by: str, at: float, expires_at: float) -> PressNote:
     """``at`` and ``expires_at``: Unix seconds. Raises what the store raises: it grants a lease."""
     key = keys.press(rollout, nonce, deed)
     lease = store.grant(max(SHORTEST, expires_at - at) + GRACE)
     document = {"format": FORMAT, "by": plain(by, 200), "at": to_iso(at)}
-    return Once(Compare(key, 0), Put(key, json.dumps(document, ensure_ascii=False).encode(errors="replace"), lease))
+    return PressNote(
+        Compare(key, 0), Put(key, json.dumps(document, ensure_ascii=False).encode(errors="replace"), lease)
+    )
 
 
 def done_before(store: Store, rollout: str, nonce: str, deed: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from killswitch.errors import KillswitchError
-from killswitch.interaction.desk import Acknowledged, Desk
+from killswitch.interaction.desk import FrontDesk, Taken
 from killswitch.interaction.signed_requests import SeenSignatures, problem_with
 from killswitch.net.credentials import Secret
 
@@ -19,7 +19,7 @@ MAX_FIELDS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """``document`` as JSON where there is one, else ``text``."""
 
     status: int
@@ -30,16 +30,16 @@ class Reply:
 class RequestUrl:
     """``secret``: the app's signing secret, read again for every request. ``wall`` in Unix seconds. Thread-safe."""
 
-    def __init__(self, secret: Secret, desk: Desk, *, wall: Callable[[], float]) -> None:
+    def __init__(self, secret: Secret, desk: FrontDesk, *, wall: Callable[[], float]) -> None:
         self._secret = secret
         self._desk = desk
         self._wall = wall
         self._seen = SeenSignatures()
 
-    def interactions(self, body: bytes, timestamp: str | None, signature: str | None) -> Reply:
+    def interactions(self, body: bytes, timestamp: str | None, signature: str | None) -> HttpReply:
         """A form with one field, ``payload``, which is JSON."""
 
-        def take(form: dict[str, str]) -> Acknowledged | None:
+        def take(form: dict[str, str]) -> Taken | None:
             try:
                 payload = json.loads(form.get("payload", ""))
             except (ValueError, RecursionError):
@@ -48,13 +48,13 @@ class RequestUrl:
 
         return self._received(body, timestamp, signature, take)
 
-    def commands(self, body: bytes, timestamp: str | None, signature: str | None) -> Reply:
+    def commands(self, body: bytes, timestamp: str | None, signature: str | None) -> HttpReply:
         """A form with the fields of the slash command. ``ssl_check`` is Slack's own look at the address."""
         return self._received(
             body,
             timestamp,
             signature,
-            lambda form: Acknowledged() if form.get("ssl_check") == "1" else self._desk.command(form),
+            lambda form: Taken() if form.get("ssl_check") == "1" else self._desk.command(form),
         )
 
     def _received(
@@ -62,25 +62,25 @@ class RequestUrl:
         body: bytes,
         timestamp: str | None,
         signature: str | None,
-        take: Callable[[dict[str, str]], Acknowledged | None],
-    ) -> Reply:
+        take: Callable[[dict[str, str]], Taken | None],
+    ) -> HttpReply:
         now = self._wall()
         try:
             secret = self._secret.reveal()
         except KillswitchError as error:
             _log.error("no request of Slack can be checked: %s", error)
-            return Reply(503, "the signing secret cannot be read; see the log")
+            return HttpReply(503, "the signing secret cannot be read; see the log")
         problem = problem_with(body, timestamp, signature, secret=secret, now=now)
         if problem is not None:
-            return Reply(401, f"this is no request of Slack: {problem}")
+            return HttpReply(401, f"this is no request of Slack: {problem}")
         assert signature is not None
         if not self._seen.is_new(signature, now):
-            return Reply(409, "this request was received before; a request is carried out once")
+            return HttpReply(409, "this request was received before; a request is carried out once")
         try:
             form = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
         except ValueError:
-            return Reply(400, "the body is no form")
+            return HttpReply(400, "the body is no form")
         taken = take(form)
         if taken is None:
-            return Reply(503, "too many presses wait; press again in a minute")
-        return Reply(200, "") if taken.payload is None else Reply(200, document=dict(taken.payload))
+            return HttpReply(503, "too many presses wait; press again in a minute")
+        return HttpReply(200, "") if taken.payload is None else HttpReply(200, document=dict(taken.payload))

@@ -28,7 +28,7 @@ from slack_sdk.web import WebClient
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, Refused, Unavailable
-from killswitch.interaction.desk import Desk
+from killswitch.interaction.desk import FrontDesk
 from killswitch.interaction.slack_api import SlackApi
 from killswitch.net.credentials import TLS, Secret
 
@@ -73,7 +73,7 @@ class SlackSocket:
         self,
         api: SlackApi,
         app_token: Secret,
-        desk: Desk,
+        desk: FrontDesk,
         *,
         base_url: str,
         connected: Callable[[bool], None],

@@ -21,7 +21,7 @@ REQUESTS_PER_SECOND = 20.0  # of one peer, twice as many at once
 _CLOSED = "no slack_signing_secret is set, so Slack may not post here; use Socket Mode, or set it (docs/slack.md)"
 
 
-class Reply(Protocol):
+class SignedReply(Protocol):
     """What goes back: ``document`` as JSON where there is one, else ``text``."""
 
     @property
@@ -37,12 +37,12 @@ class Reply(Protocol):
 class SignedRequests(Protocol):
     """Checks the signature over the raw body, and takes what was sent. Never waits for a server."""
 
-    def interactions(self, body: bytes, timestamp: str | None, signature: str | None) -> Reply: ...
+    def interactions(self, body: bytes, timestamp: str | None, signature: str | None) -> SignedReply: ...
 
-    def commands(self, body: bytes, timestamp: str | None, signature: str | None) -> Reply: ...
+    def commands(self, body: bytes, timestamp: str | None, signature: str | None) -> SignedReply: ...
 
 
-_Take = Callable[[bytes, str | None, str | None], Reply]
+_Take = Callable[[bytes, str | None, str | None], SignedReply]
 
 
 def slack_routes(signed: SignedRequests | None) -> list[Route]:
@@ -71,7 +71,7 @@ def slack_routes(signed: SignedRequests | None) -> list[Route]:
     return [route("/slack/interactions", signed.interactions), route("/slack/commands", signed.commands)]
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: SignedReply) -> Response:
     if reply.document is not None:
         return JSONResponse(reply.document, reply.status)
     return PlainTextResponse(reply.text, reply.status)

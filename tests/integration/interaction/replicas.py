@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from killswitch.interaction.desk import Desk
+from killswitch.interaction.desk import FrontDesk
 from killswitch.interaction.people import People
 from killswitch.interaction.slack_api import SlackApi
 from killswitch.interaction.socket_mode import SlackSocket
@@ -50,7 +50,7 @@ class Replica:
         self.api = SlackApi(base_url=slack.base_url)
         self.workers = Workers(threads=1)
         self.people = People(self.api, _token(BOT_TOKEN), monotonic=scene.clock.monotonic)
-        self.desk = Desk(
+        self.desk = FrontDesk(
             api=self.api,
             token=_token(BOT_TOKEN),
             people=self.people,

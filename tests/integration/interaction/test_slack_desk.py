@@ -10,58 +10,14 @@ import pytest
 
 from killswitch.flags.change import Deed
 from killswitch.interaction.dialogs import LIVE_FOR
-from killswitch.interaction.payloads import OTHER_USERS
 from killswitch.pages.receivers.slack_buttons import Button, to_value
-from killswitch.stores import keys
-from killswitch.trips.flag_history import changes_in, history_of
 from tests.doubles.clock import VirtualClock
 from tests.doubles.http_double import Answer
-from tests.doubles.slack_payloads import ANN, BOB, CHANNEL, EVE, MESSAGE, command, press, submission
+from tests.doubles.slack_payloads import ANN, BOB, CHANNEL, EVE, MESSAGE, press, submission
 from tests.doubles.slack_workspace import GROUP, SlackWorkspace
+from tests.integration.interaction.pressing import changes, pressed, refused, submitted
 from tests.integration.interaction.replicas import Replica
 from tests.unit.interaction.pressed import ROLLOUT, Scene, rollouts
-
-
-def pressed(replica: Replica, button: Button, *, user: str = ANN, trigger: str | None = None, **given: Any) -> str:
-    """Press a button of a message that is sent now; the answer that the person reads, "" for a dialog."""
-    slack, before = replica.slack, len(replica.slack.answers)
-    payload = press(
-        button,
-        given.pop("value", None) or replica.scene.value(),
-        user=user,
-        trigger=trigger or slack.trigger(),
-        response_url=slack.response_url(),
-        **given,
-    )
-    assert replica.desk.interaction(payload) is not None
-    replica.settled()
-    return "\n".join(slack.said()[before:])
-
-
-def submitted(replica: Replica, view: dict[str, Any], **given: Any) -> str:
-    before = len(replica.slack.answers)
-    taken = replica.desk.interaction(submission(view, **given))
-    assert taken is not None
-    assert taken.payload is None
-    replica.settled()
-    return "\n".join(replica.slack.said()[before:])
-
-
-def commanded(replica: Replica, text: str, *, user: str = ANN, trigger: str | None = None, **given: Any) -> str:
-    slack, before = replica.slack, len(replica.slack.answers)
-    form = command(text, user=user, trigger=trigger or slack.trigger(), response_url=slack.response_url(), **given)
-    taken = replica.desk.command(form)
-    assert taken is not None
-    replica.settled()
-    if taken.payload is not None:
-        return str(taken.payload["text"])
-    return "\n".join(slack.said()[before:])
-
-
-def changes(scene: Scene) -> list[tuple[Deed, str]]:
-    """What was done from Slack, by whom."""
-    return [(one.deed, one.by) for one in changes_in(history_of(scene.store, ROLLOUT)) if one.origin == "Slack"]
-
 
 # --- buttons ------------------------------------------------------------------------------------
 
@@ -152,13 +108,6 @@ def test_hostile_texts_are_no_markup(one: Replica, slack: SlackWorkspace) -> Non
 
 
 # --- who may not --------------------------------------------------------------------------------
-
-
-def refused(replica: Replica, scene: Scene, said: str) -> None:
-    assert said.startswith("Nothing was changed: ")
-    assert changes(scene) == []
-    assert scene.store.list(keys.PRESSES).items == ()
-    assert replica.slack.views == []
 
 
 @pytest.mark.parametrize("button", list(Button))
@@ -376,66 +325,6 @@ def test_answers_go_to_no_address_but_slacks(one: Replica, slack: SlackWorkspace
     one.settled()
     assert slack.answers == []
     assert slack.posts[-1][0] == "chat.postEphemeral"
-
-
-# --- the slash command --------------------------------------------------------------------------
-
-
-def test_status_needs_no_list_but_a_person_of_this_workspace(one: Replica, slack: SlackWorkspace) -> None:
-    assert commanded(one, f"status {ROLLOUT}", user=EVE).startswith(f"{ROLLOUT}: [tripped")
-    assert "another workspace" in commanded(one, "status", team="T0FOREIGN")
-    slack.people[EVE]["is_stranger"] = True
-    one.scene.clock.advance(61.0)
-    assert "another organisation" in commanded(one, "status", user=EVE)
-
-
-def test_status_of_an_unknown_rollout_names_those_that_there_are(one: Replica) -> None:
-    assert commanded(one, "status nope").startswith("no rollout is called 'nope'; known rollouts: support-copilot")
-
-
-def test_trip_by_command(one: Replica, scene: Scene, slack: SlackWorkspace) -> None:
-    pressed(one, Button.REARM)
-    submitted(one, slack.views[-1])
-    said = commanded(one, f"trip {ROLLOUT} answers are wrong")
-    assert said.startswith(f"{ROLLOUT} is tripped: all traffic goes to control")
-    flag = scene.flag()
-    assert flag is not None
-    assert flag.trip is not None
-    assert flag.trip.reason == "answers are wrong"
-    assert changes(scene)[-1] == (Deed.TRIP, f"Ann Lee ({ANN})")
-
-
-def test_trip_and_hold_and_rearm_by_command_need_the_list(one: Replica, scene: Scene) -> None:
-    for verb in ("trip", "hold", "rearm"):
-        refused(one, scene, commanded(one, f"{verb} {ROLLOUT} why", user=EVE))
-
-
-def test_a_command_that_slack_repeats_is_done_once(two: tuple[Replica, Replica], scene: Scene) -> None:
-    trigger = two[0].slack.trigger()
-    assert commanded(two[0], f"hold {ROLLOUT} why", trigger=trigger).startswith("held")
-    assert "this was done by Ann" in commanded(two[1], f"hold {ROLLOUT} why", trigger=trigger)
-    assert len(changes(scene)) == 1
-
-
-def test_rearm_by_command_opens_the_same_dialog(one: Replica, scene: Scene, slack: SlackWorkspace) -> None:
-    assert commanded(one, f"rearm {ROLLOUT}") == ""
-    view = slack.views[-1]
-    users = next(block for block in view["blocks"] if block.get("block_id") == "users")
-    assert users["element"]["options"][0]["value"] == OTHER_USERS
-    assert "is armed again" in submitted(one, view)
-    assert len(changes(scene)) == 1
-
-
-def test_help_and_anything_else_say_what_there_is(one: Replica, slack: SlackWorkspace) -> None:
-    """Without asking anyone."""
-    for text in ("", "help", "selfdestruct now"):
-        assert "`/killswitch trip ROLLOUT why`" in commanded(one, text)
-    assert slack.received == []
-    assert "name a rollout" in commanded(one, "trip")
-
-
-def test_a_command_about_an_unknown_rollout_names_those_that_there_are(one: Replica) -> None:
-    assert "no rollout is called 'nope'; known rollouts: support-copilot" in commanded(one, "trip nope why")
 
 
 def test_no_answer_or_log_holds_a_token(one: Replica, slack: SlackWorkspace, caplog: pytest.LogCaptureFixture) -> None:
