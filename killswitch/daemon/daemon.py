@@ -23,7 +23,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry
 
 from killswitch import __version__
-from killswitch.controller.controller import Controller, Timing
+from killswitch.controller.controller import Controller
 from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.active_alerts import alert_jobs
@@ -37,9 +37,10 @@ from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.secrets_of_settings import secret
 from killswitch.daemon.settings import Settings, without_secrets
-from killswitch.daemon.slack_desk import SlackDesk
+from killswitch.daemon.slack_desk import SlackDesk, someone_may_press
 from killswitch.daemon.slow_child import evaluate_in_child
 from killswitch.daemon.source_pace import source_at_its_pace
+from killswitch.daemon.timing import timing_of
 from killswitch.daemon.trend_view import TrendView
 from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store
 from killswitch.errors import KillswitchError
@@ -51,7 +52,7 @@ from killswitch.pages import events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox_entry import into_outbox
-from killswitch.pages.page import FLEET, Page
+from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.registry.mismatches import MismatchPages
@@ -112,7 +113,7 @@ class Daemon:
         self._trip_store = build_store(settings, timeout=settings.trip_timeout)
         self._source, self._settings = source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
         settings = self._settings
-        pagers, fallback = build_pagers(settings, buttons=self._someone_may_press)
+        pagers, fallback = build_pagers(settings, buttons=someone_may_press(self._rules.current))
         warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
         self._delivery = self._build_delivery(pagers, fallback)
         self._alert_jobs = alert_jobs(
@@ -203,7 +204,7 @@ class Daemon:
             roles=self._roles.current,
             send=self._delivery.send_directly,
             flipped=self._flipped,
-            timing=_timing(self._settings),
+            timing=timing_of(self._settings),
             metrics=self._metrics,
             monotonic=self._monotonic,
             wall=self._wall,
@@ -417,10 +418,6 @@ class Daemon:
             self._delivery.wake()
         self._propagation.tripped(rollout, generation, revision)
 
-    def _someone_may_press(self, page: Page) -> bool:
-        rules = self._rules.current().rollouts.get(page.rollout)
-        return rules is not None and bool(rules.page.slack_allow)
-
     def _page_settings(self, rollout: str) -> PageSettings:
         rules = self._rules.current().rollouts.get(rollout)
         return rules.page if rules is not None else PageSettings(public_url=self._settings.public_url)
@@ -441,18 +438,6 @@ class Daemon:
             )
         except KillswitchError:
             self._delivery.send_directly(page)
-
-
-def _timing(settings: Settings) -> Timing:
-    return Timing(
-        interval=settings.interval,
-        step=settings.step,
-        lag=settings.lag,
-        cycle_deadline=settings.cycle_deadline,
-        max_evidence_age=settings.max_evidence_age,
-        session_ttl=settings.session_ttl,
-        store_patience=min(15.0, settings.interval),
-    )
 
 
 def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:

@@ -10,7 +10,9 @@ from killswitch.daemon.settings import Settings
 from killswitch.daemon.wiring import build_store
 from killswitch.model import PageSettings, Rollout
 from killswitch.net.credentials import Secret
+from killswitch.pages.page import Page
 from killswitch.roles.config import RoleConfig
+from killswitch.rules.loading import Rules
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Store
@@ -117,3 +119,13 @@ class SlackDesk:
                 base_url=settings.slack_base_url,
                 connected=lambda there: metrics.slack_socket_connected.set(float(there)),
             )
+
+
+def someone_may_press(rules: Callable[[], Rules]) -> Callable[[Page], bool]:
+    """Whether a rule file names someone who may press the buttons of a page: without, its message has none."""
+
+    def may(page: Page) -> bool:
+        rollout = rules().rollouts.get(page.rollout)
+        return rollout is not None and bool(rollout.page.slack_allow)
+
+    return may
