@@ -284,7 +284,11 @@ def _network() -> Iterator[Value]:
         ["10.0.0.0/8"],
     )
     yield Value(
-        "networkPolicy.internet.ports", [443], PORTS, "For e-mail, add the port of your mail server.", [443, 587]
+        "networkPolicy.internet.ports",
+        [443],
+        PORTS,
+        "Ports of the internet. Those of receivers that `settings` name, such as a mail server, are there besides.",
+        [443, 8443],
     )
     yield Value(
         "networkPolicy.extraIngress",

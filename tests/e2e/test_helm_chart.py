@@ -252,6 +252,31 @@ class TestReach:
     def test_the_metric_store_is_reached(self, source: str, reached: set[tuple[str, int]], helm: Helm) -> None:
         assert _egress(helm.rendered({"settings.source": source})) == ALWAYS | {ETCD} | reached
 
+    @pytest.mark.parametrize(
+        "setting", [name for name in plain_settings() if name.endswith(("_url", "_urls")) and name != "public_url"]
+    )
+    def test_receivers_are_reached_wherever_they_are(self, setting: str, helm: Helm) -> None:
+        """Inside the cluster, on the internet at a port of its own, and at an IP address."""
+        scheme = "smtp" if setting == "smtp_url" else "http"
+        for address, reached in (
+            ("receiver.team.svc:9093", ("team", 9093)),
+            ("receiver.example.com:2525", ("0.0.0.0/0", 2525)),
+            ("10.1.2.3:2525", ("10.1.2.3/32", 2525)),
+        ):
+            objects = helm.rendered({f"settings.{setting}": f"{scheme}://{address}"})
+            assert _egress(objects) == ALWAYS | {ETCD, PROMETHEUS, reached}
+
+    @pytest.mark.parametrize(
+        ("setting", "url", "port"),
+        [
+            ("smtp_url", "smtp://mail.example.com", 587),
+            ("smtp_url", "smtps://mail.example.com", 465),
+            ("alertmanager_urls", "http://a.example.com,https://b.example.com:9093", 9093),
+        ],
+    )
+    def test_a_receivers_standard_port_is_open(self, setting: str, url: str, port: int, helm: Helm) -> None:
+        assert ("0.0.0.0/0", port) in _egress(helm.rendered({f"settings.{setting}": url}))
+
     def test_an_address_elsewhere_needs_its_blocks(self, helm: Helm) -> None:
         """Without them the policy would keep the daemon from its flag store, which looks like a dead etcd."""
         outside = {"settings.store": "etcds://etcd.example.com:2379"}

@@ -102,12 +102,25 @@ def pod_of(deployment: dict[str, Any], name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def install(helm: Helm, namespace: str, values: dict[str, Any] | None = None) -> None:
-    helm.done("install", "killswitch", str(CHART), "--namespace", namespace, *given(values or {}))
+def install(helm: Helm, namespace: str, values: dict[str, Any] | None = None) -> str:
+    """What helm printed: the chart's notes."""
+    return helm.done("install", "killswitch", str(CHART), "--namespace", namespace, *given(values or {}))
 
 
 def upgrade(helm: Helm, namespace: str, values: dict[str, Any]) -> None:
     helm.done("upgrade", "killswitch", str(CHART), "--namespace", namespace, *given(values))
+
+
+def test_the_notes_say_what_is_still_missing(helm: Helm, kube: KubeApiServer) -> None:
+    kube.namespace("notes-1")
+    kube.namespace("notes-2")
+    missing = ("killswitch init", "Pages go to its log only", "monitoring.enabled=true")
+    notes = install(helm, "notes-1")
+    assert [words for words in missing if words in notes] == [*missing]
+    assert "helm -n notes-1 test killswitch --logs" in notes
+    assert "{{" not in notes
+    complete = install(helm, "notes-2", {**EVERYTHING, r"rules.files.a\.yaml": "rollout: a\n"})
+    assert not [words for words in missing if words in complete]
 
 
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
