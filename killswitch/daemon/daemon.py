@@ -30,6 +30,7 @@ from killswitch.daemon.active_alerts import alert_jobs
 from killswitch.daemon.alerts_in import alerts_in
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
+from killswitch.daemon.incident_pictures import incident_pictures
 from killswitch.daemon.missing_receivers import warn_of_missing_receivers
 from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
@@ -186,6 +187,7 @@ class Daemon:
             policy=DeliveryPolicy(claim_ttl=self._settings.claim_ttl, fallback_after=self._settings.fallback_after),
             wall=self._wall,
             monotonic=self._monotonic,
+            pictures=incident_pictures(self._store),
         )
 
     def _build_controller(self) -> Controller:
