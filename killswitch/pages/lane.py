@@ -35,6 +35,7 @@ _URGENCY = {
     PageKind.RECOVERED: 8,
     PageKind.RE_ARMED: 8,
     PageKind.ACKNOWLEDGED: 8,
+    PageKind.ENDED: 8,
     PageKind.FOLLOWED: 9,
 }
 

@@ -19,7 +19,7 @@ from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
 from killswitch.flags.transitions import Actor, State
-from killswitch.pages import pin_events
+from killswitch.pages import end_events, outbox_entry, pin_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.roles.armed_pair import ArmedPair
@@ -111,7 +111,8 @@ class Switch(Flips):
         armed = self._agreed(stored, agree, armed_at)
         counted = counter(rollout, generation, lives.unpinned_at)
         more = allowed(self._store, None, armed, given=pair, now=self._wall())
-        writes: tuple[Put | Delete, ...] = (counted, Delete(keys.hold(rollout)), *more)
+        told = self._page_of_end(stored.flag, f"armed again as generation {generation}")
+        writes: tuple[Put | Delete, ...] = (counted, Delete(keys.hold(rollout)), *more, *told)
         compares = (Compare(counted.key, lives.revision), *also)
         return self._replace(rollout, stored, armed, writes, also=compares, deed=Deed.ARM)
 
@@ -285,6 +286,7 @@ class Switch(Flips):
         writes: list[Put | Delete] = [Delete(item.key), *more]
         was = StoredFlag(ending, item.mod_revision)
         writes += self._line(rollout, was, None, reason=reason, deed=Deed.END)
+        writes += self._page_of_end(ending, reason)
         if last:
             writes.append(counter(rollout, last, unpinned_at))
         compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), lives.revision), *also)
@@ -294,6 +296,18 @@ class Switch(Flips):
         with contextlib.suppress(KillswitchError):
             for portion in portions(remains):
                 self._store.commit((Compare(item.key, 0),), [write for part in portion for write in part.writes])
+
+    def _page_of_end(self, flag: Flag | None, reason: str) -> Sequence[Put]:
+        """What reports the end of a tripped rollout where its trip was reported; nothing if the trip was not."""
+        item = None if flag is None or flag.trip is None else self._store.get(keys.outbox(flag.trip.incident))
+        if item is None or flag is None or flag.trip is None:
+            return ()
+        try:
+            trip = outbox_entry.from_document(item.value, page=flag.trip.incident).page
+        except BadDocument:
+            return ()
+        page = end_events.ended(trip, flag, reason=reason, by=self._by, at=self._wall())
+        return (into_outbox(page, at=self._wall()),)
 
     # --- baselines ------------------------------------------------------------------------------
 

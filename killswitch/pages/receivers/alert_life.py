@@ -8,7 +8,8 @@ from killswitch.pages import drowning_events
 from killswitch.pages.page import Page, PageKind
 
 # What these continue is over: a problem, a trip, a question to a person (READY, COMPLETE), or a test.
-_ENDING = frozenset({PageKind.RECOVERED, PageKind.RE_ARMED, PageKind.ADVANCED, PageKind.ROLLED_OUT, PageKind.TEST})
+_OF_A_TRIP = frozenset({PageKind.RE_ARMED, PageKind.ENDED})
+_ENDING = _OF_A_TRIP | {PageKind.RECOVERED, PageKind.ADVANCED, PageKind.ROLLED_OUT, PageKind.TEST}
 # these keep an alert open until something ends it
 KEEP_OPEN = frozenset({"pagerduty", "opsgenie", "alertmanager"})
 
@@ -26,7 +27,7 @@ def acknowledges(page: Page) -> bool:
 def alerts_of(page: Page) -> tuple[str, ...]:
     """The ids of the alerts that the page opens, adds to, acknowledges or ends; its own alert is the last."""
     own = page.id if page.kind is PageKind.CONTROL_DROWNS else page.follows or page.id
-    if page.kind is PageKind.RE_ARMED and page.follows:
+    if page.kind in _OF_A_TRIP and page.follows:
         # these services take the end of an alert that they do not have, and open none for it
         return (drowning_events.page_id(page.follows), own)
     return (own,)

@@ -14,7 +14,16 @@ from killswitch.flags import flag
 from killswitch.flags.incident import Acknowledged
 from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import digest, drowning_events, events, pin_events, plan_events, slow_events, spend_events
+from killswitch.pages import (
+    digest,
+    drowning_events,
+    end_events,
+    events,
+    pin_events,
+    plan_events,
+    slow_events,
+    spend_events,
+)
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.pages.trial_page import trial
@@ -66,6 +75,7 @@ def one_of_each() -> list[Page]:
         events.acknowledged(
             flag, replace(incident(), acknowledged=Acknowledged("ann", "Slack", AT)), settings=SETTINGS
         ),
+        end_events.ended(events.tripped(incident(), SETTINGS), flag, reason="given up", by="ann", at=AT),
         events.followed(flag, routers=58, known=60, at=AT, settings=SETTINGS),
         events.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
         events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),
