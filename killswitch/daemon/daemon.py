@@ -30,7 +30,7 @@ from killswitch.daemon.active_alerts import alert_jobs
 from killswitch.daemon.alerts_in import alerts_in
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
-from killswitch.daemon.incident_pictures import incident_pictures
+from killswitch.daemon.delivering import build_delivery
 from killswitch.daemon.missing_receivers import warn_of_missing_receivers
 from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
@@ -50,11 +50,8 @@ from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
 from killswitch.model import PageSettings
 from killswitch.pages import events
-from killswitch.pages.delivery import PageDelivery
-from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import FLEET
-from killswitch.pages.receivers import Pager
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.registry.mismatches import MismatchPages
 from killswitch.roles.seen import RolesSeen
@@ -116,7 +113,9 @@ class Daemon:
         settings = self._settings
         pagers, fallback = build_pagers(settings, buttons=someone_may_press(self._rules.current))
         warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
-        self._delivery = self._build_delivery(pagers, fallback)
+        self._delivery = build_delivery(
+            settings, self._store, (pagers, fallback), owner=self.controller_id, wall=wall, monotonic=monotonic
+        )
         self._alert_jobs = alert_jobs(
             settings,
             self._store,
@@ -177,18 +176,6 @@ class Daemon:
             monotonic=monotonic,
         )
         self._server = self._build_server()
-
-    def _build_delivery(self, pagers: Sequence[Pager], fallback: Pager | None) -> PageDelivery:
-        return PageDelivery(
-            self._store,
-            pagers,
-            owner=self.controller_id,
-            fallback=fallback,
-            policy=DeliveryPolicy(claim_ttl=self._settings.claim_ttl, fallback_after=self._settings.fallback_after),
-            wall=self._wall,
-            monotonic=self._monotonic,
-            pictures=incident_pictures(self._store),
-        )
 
     def _build_controller(self) -> Controller:
         session = Session(
