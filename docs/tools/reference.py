@@ -57,7 +57,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "smtp_url", "smtp_user", "smtp_password_file", "smtp_ca_file", "email_from", "email_to",
         "alertmanager_urls", "alertmanager_interval", "alertmanager_user", "alertmanager_password_file",
         "alertmanager_bearer_file", "alertmanager_ca_file", "alertmanager_cert_file", "alertmanager_key_file",
-        "console_pages", "fallback", "public_url", "heartbeat_url_file",
+        "console_pages", "fallback", "public_url", "grafana_url", "heartbeat_url_file",
     ),
     "The HTTP port and the log": ("listen", "host_names", "api_token_file", "alerts_token_file", "log_format"),
 }  # fmt: skip

@@ -43,7 +43,8 @@ from killswitch.daemon.slow_child import evaluate_in_child
 from killswitch.daemon.source_pace import source_at_its_pace
 from killswitch.daemon.timing import timing_of
 from killswitch.daemon.trend_view import TrendView
-from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store
+from killswitch.daemon.web_routes import web_routes
+from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store, page_links
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
@@ -64,12 +65,8 @@ from killswitch.trips.incidents import StoredIncidents
 from killswitch.trips.propagation import Propagation
 from killswitch.trips.switch import Switch
 from killswitch.web.app import application
-from killswitch.web.flag_endpoints import FlagView, flag_routes
-from killswitch.web.incident_endpoint import IncidentView, incident_routes
-from killswitch.web.pin_view import PinView
 from killswitch.web.server import server
 from killswitch.web.slack_endpoint import slack_routes
-from killswitch.web.verdict_endpoint import HoldView, VerdictView, verdict_routes
 from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
@@ -104,7 +101,7 @@ class Daemon:
             metrics=self._metrics,
             wall=wall,
             on_refused=self._rules_refused,
-            public_url=settings.public_url,
+            links=page_links(settings),
         )
         self._roles = RolesInForce(settings.roles, required="roles" in settings.model_fields_set)
         self._store = build_store(settings)
@@ -385,19 +382,15 @@ class Daemon:
         return None if self._api_token is None else self._api_token.reveal()
 
     def _build_server(self) -> uvicorn.Server:
-        # a store that hangs holds up one request for flags by the shorter of the two patiences
-        flags = FlagView(self._trip_store, monotonic=self._monotonic)
-        incidents = IncidentView(self._trip_store, monotonic=self._monotonic)
-        pins = PinView(self._trip_store, monotonic=self._monotonic)
-        alerts = alerts_in(
+        routes = web_routes(
+            self, self._trip_store, self._trends,
+            settings=self._page_settings, oldest=OLDEST_VERDICTS * self._settings.interval, monotonic=self._monotonic,
+        )  # fmt: skip
+        routes += alerts_in(
             self._settings, self._trip_store,
             controller_id=self.controller_id, rules=self._rules, latest=lambda: self.latest, flipped=self._flipped,
             metrics=self._metrics, wall=self._wall, monotonic=self._monotonic,
         )  # fmt: skip
-        holds = HoldView(self._trip_store, monotonic=self._monotonic)
-        oldest = OLDEST_VERDICTS * self._settings.interval
-        verdicts = VerdictView(flags, holds, latest=lambda: self.latest, age=self.age, oldest=oldest)
-        routes = [*flag_routes(flags, pins), *incident_routes(incidents), *alerts, *verdict_routes(verdicts)]
         routes += slack_routes(self._slack.request_url)
         app = application(self, routes, host_names=self._settings.names)
         return server(app, self._settings.listen)
@@ -409,7 +402,7 @@ class Daemon:
 
     def _page_settings(self, rollout: str) -> PageSettings:
         rules = self._rules.current().rollouts.get(rollout)
-        return rules.page if rules is not None else PageSettings(public_url=self._settings.public_url)
+        return rules.page if rules is not None else page_links(self._settings)
 
     # --- pages that are no verdict ----------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from killswitch.errors import BadRules
+from killswitch.model import PageSettings
 from killswitch.rules.loading import Rules, load_folder
 from killswitch.spend.prices import PriceList
 from killswitch.spend.rule_files import price_files, read_prices
@@ -21,10 +22,11 @@ from killswitch.status.self_metrics import SelfMetrics
 from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
+NO_LINKS = PageSettings()
 
 
 class RulesInForce:
-    """Thread-safe. ``on_refused`` gets the problems of a refused set. Pages link to ``public_url``."""
+    """Thread-safe. ``on_refused`` gets the problems of a refused set. ``links``: what pages link to."""
 
     def __init__(
         self,
@@ -33,13 +35,13 @@ class RulesInForce:
         metrics: SelfMetrics,
         wall: Callable[[], float],
         on_refused: Callable[[list[str]], None],
-        public_url: str | None = None,
+        links: PageSettings = NO_LINKS,
     ) -> None:
         self._folder = folder
         self._metrics = metrics
         self._wall = wall
         self._on_refused = on_refused
-        self._public_url = public_url
+        self._links = links
         self._lock = threading.Lock()
         self._seen = folder_state(self._folder)
         self._price_files: Mapping[Path, object] = {}  # as last seen; they may be in another folder
@@ -83,8 +85,12 @@ class RulesInForce:
             log.warning("rules: %s", warning)
         self._price_files = {path: _state_of(path) for path in price_files(loaded.rollouts).values()}
         prices = read_prices(loaded.rollouts)
-        rollouts = (replace(one, page=replace(one.page, public_url=self._public_url)) for one in loaded.rollouts)
+        rollouts = (replace(one, page=self._linked(one.page)) for one in loaded.rollouts)
         return Rules({rollout.name: rollout for rollout in rollouts}, loaded.digest), prices
+
+    def _linked(self, page: PageSettings) -> PageSettings:
+        dashboard = page.dashboard or self._links.dashboard
+        return replace(page, public_url=self._links.public_url, dashboard=dashboard)
 
     def _took_over(self) -> None:
         self._metrics.rules_reload_ok.set(1)

@@ -101,6 +101,11 @@ class Settings(ReceiverSettings):
     public_url: str | None = Field(
         default=None, description="where people reach `listen` from outside; pages link to incidents there"
     )
+    grafana_url: str | None = Field(
+        default=None,
+        description="our dashboard in your Grafana (deploy/grafana), such as https://grafana.example.org/d/killswitch; "
+        "pages of rollouts whose rule file has no `dashboard` link to it",
+    )
     console_pages: bool = Field(default=True, description="print pages to standard output as well")
     fallback: Literal["slack", "pagerduty", "opsgenie", "teams", "email", "webhook", "console"] | None = Field(
         default=None, description="the receiver asked only when the others have failed for `fallback_after`"
@@ -213,6 +218,10 @@ def _paging(one: Settings) -> tuple[tuple[bool, str], ...]:
         (
             one.public_url is None or is_plain_address(one.public_url),
             "public_url: write http(s)://host or http(s)://host/path, without user, query and fragment",
+        ),
+        (
+            one.grafana_url is None or is_plain_address(one.grafana_url),
+            "grafana_url: write http(s)://host/d/killswitch, without user, query and fragment",
         ),
         (
             one.fallback != "webhook" or given(one.webhook_url_file, "webhook_url"),

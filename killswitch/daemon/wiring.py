@@ -12,7 +12,9 @@ from typing import TextIO
 from killswitch.daemon.secrets_of_settings import secret, tls_of
 from killswitch.daemon.settings import Settings
 from killswitch.errors import BadSettings
+from killswitch.model import PageSettings
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
+from killswitch.pages.dashboards import of_grafana
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
@@ -50,6 +52,11 @@ def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
         timeout=settings.cycle_deadline if timeout is None else timeout,
         samples=settings.scrape_file,
     )
+
+
+def page_links(settings: Settings) -> PageSettings:
+    """What every page links to, whatever its rule file says: our own pages, and our own dashboard by default."""
+    return PageSettings(public_url=settings.public_url, dashboard=of_grafana(settings.grafana_url))
 
 
 def build_chart_source(settings: Settings, source: Source) -> Source:

@@ -11,6 +11,7 @@ from killswitch.documents import finite
 from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.incident import Incident, finding_to_json, incident_id
 from killswitch.model import Finding, PageSettings
+from killswitch.pages.dashboards import dashboard_at
 from killswitch.pages.exposure import exposure_in_words, exposure_of
 from killswitch.pages.finding_rows import finding_rows
 from killswitch.pages.page import FLEET, MAX_NAME, MAX_ROLLOUTS, Page, PageKind, RuleRow, with_steps
@@ -22,6 +23,8 @@ from killswitch.wording import plain
 _ABOUT_INCIDENTS = frozenset(
     {PageKind.TRIPPED, PageKind.FOLLOWED, PageKind.RE_ARMED, PageKind.PINNED, PageKind.ACKNOWLEDGED}
 )
+
+_OF_ROLE = "role:"
 
 
 def page_of_incident(incident: Incident, settings: PageSettings, kind: PageKind, page_id: str, headline: str) -> Page:
@@ -123,7 +126,8 @@ def _base(
 ) -> Page:
     link = _link(settings, kind, rollout, generation)
     here = "Incident" if kind in _ABOUT_INCIDENTS else "Status"
-    links = ((here, link), ("Runbook", settings.runbook), ("Dashboard", settings.dashboard))
+    dashboard = dashboard_at(settings.dashboard, rollout, at)
+    links = ((here, link), ("Runbook", settings.runbook), ("Dashboard", dashboard))
     return Page(
         id=page_id,
         kind=kind,
@@ -139,7 +143,7 @@ def _base(
         slack=settings.slack,
         mention=settings.mention,
         runbook=settings.runbook,
-        dashboard=settings.dashboard,
+        dashboard=dashboard,
         pagerduty=settings.pagerduty,
         link=link,
         addresses=settings.addresses,
@@ -151,10 +155,10 @@ def _link(settings: PageSettings, kind: PageKind, rollout: str, generation: int)
     if settings.public_url is None:
         return None
     base = settings.public_url.rstrip("/")
-    if not rollout:
-        return f"{base}/"
+    if not rollout or rollout.startswith(_OF_ROLE):
+        return f"{base}/" if not rollout else f"{base}/#roles"
     if kind not in _ABOUT_INCIDENTS:
-        return f"{base}/#{rollout}"
+        return f"{base}/rollouts/{rollout}"
     return f"{base}/incidents/{incident_id(rollout, generation - 1 if kind is PageKind.RE_ARMED else generation)}"
 
 

@@ -100,11 +100,18 @@ def trip_document(flag: Flag | None, incident: Incident | None) -> dict[str, Any
         "automatic": None if incident is None else incident.automatic,
         "reason": trip.reason,
         "rules": list(trip.rules),
+        "acknowledged": None if incident is None else acknowledged_document(incident),
         "percent_before": trip.percent_before,
         "stage_before": trip.stage_before,
         "window_seconds": None if incident is None else incident.window,
         "findings": [] if incident is None else [finding_to_json(finding) for finding in incident.findings],
     }
+
+
+def acknowledged_document(incident: Incident) -> dict[str, Any] | None:
+    """Who looks after the incident, and since when; None for no one."""
+    taken = incident.acknowledged
+    return None if taken is None else {"by": taken.by, "origin": taken.origin, "at": to_iso(taken.at)}
 
 
 def _rollout(one: RolloutReport, incident: Incident | None, roles: RolesSeen = NO_ROLES) -> dict[str, Any]:

@@ -7,6 +7,7 @@ many must not keep the store busy: one is read at a time, each at most once in `
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,11 +19,15 @@ from starlette.routing import Route
 
 from killswitch.errors import BadDocument, KillswitchError
 from killswitch.flags.flag import check_rollout_name
-from killswitch.flags.incident import from_document, to_document
-from killswitch.status.web_page import incident_page
+from killswitch.flags.incident import Incident, from_document, to_document
+from killswitch.status.incident_html import incident_page
 from killswitch.stores import Store, keys
+from killswitch.trends.drawing import charts_of_trip
+from killswitch.trends.stored import trend_around
+from killswitch.trends.trend import Trend
 from killswitch.trips.incidents import split_id
 
+log = logging.getLogger(__name__)
 FRESH_FOR = 5.0
 _KEPT = 64
 _WAIT = 1.0  # seconds that a request waits for another one's read
@@ -33,16 +38,26 @@ class Busy(KillswitchError):
 
 
 class IncidentView:
-    """Incidents by id, read from the store. ``monotonic`` gives seconds. Any thread may ask."""
+    """Incidents by id, read from the store. ``monotonic`` gives seconds. Any thread may ask.
 
-    def __init__(self, store: Store, *, monotonic: Callable[[], float]) -> None:
+    ``dashboard``: a link for a rollout at a moment (Unix seconds), None without one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        monotonic: Callable[[], float],
+        dashboard: Callable[[str, float], str | None] = lambda _rollout, _at: None,
+    ) -> None:
         self._store = store
+        self._dashboard = dashboard
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[float, dict[str, Any] | None]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
 
-    def document(self, name: str) -> dict[str, Any] | None:
-        """The incident of this id as JSON, None where there is none. Raises Busy, BadDocument, Unavailable."""
+    def page(self, name: str) -> str | None:
+        """The page of the incident of this id, None where there is none. Raises Busy, BadDocument, Unavailable."""
         if not self._lock.acquire(timeout=_WAIT):
             raise Busy("another incident is being read; reload in a second")
         try:
@@ -56,7 +71,7 @@ class IncidentView:
         finally:
             self._lock.release()
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str) -> str | None:
         parts = split_id(name)
         if parts is None:
             return None
@@ -68,8 +83,19 @@ class IncidentView:
         item = self._store.get(f"{keys.incidents(rollout)}{record}")
         if item is None:
             return None
-        document: dict[str, Any] = json.loads(to_document(from_document(item.value, rollout=rollout)))
-        return document | {"id": name}
+        incident = from_document(item.value, rollout=rollout)
+        document: dict[str, Any] = json.loads(to_document(incident)) | {"id": name}
+        trend = self._trend(incident)
+        charts = () if trend is None else charts_of_trip(trend, incident)
+        return incident_page(document, charts, trend, self._dashboard(rollout, incident.decided_at))
+
+    def _trend(self, incident: Incident) -> Trend | None:
+        """Both cohorts around the trip. The page is worth reading without them."""
+        try:
+            return trend_around(self._store, incident.rollout, incident.generation)
+        except KillswitchError as error:
+            log.info("%s: the course around its trip cannot be shown: %s", incident.id, error)
+            return None
 
 
 def incident_routes(view: IncidentView) -> list[Route]:
@@ -78,14 +104,14 @@ def incident_routes(view: IncidentView) -> list[Route]:
     def incident(request: Request) -> Response:
         name = request.path_params["incident"]
         try:
-            document = view.document(name)
+            page = view.page(name)
         except BadDocument as error:
             return PlainTextResponse(f"this incident cannot be understood: {error}\n", 500)
         except KillswitchError as error:
             headers = {"Retry-After": "1"}
             return PlainTextResponse(f"the incident cannot be read now: {error}\n", 503, headers)
-        if document is None:
+        if page is None:
             return PlainTextResponse("there is no such incident; the status page lists the rollouts\n", 404)
-        return HTMLResponse(incident_page(document).encode(errors="replace"))
+        return HTMLResponse(page.encode(errors="replace"))
 
     return [Route("/incidents/{incident}", incident)]

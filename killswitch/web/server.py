@@ -22,6 +22,7 @@ from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from killswitch.status.html_document import POLICY
 from killswitch.web.acceptor import Acceptor
 
 MAX_CONNECTIONS = 512
@@ -37,8 +38,7 @@ SAFE_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _MAX_PEERS = 4096

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from html.parser import HTMLParser
 
 from hypothesis import strategies as st
@@ -80,3 +82,12 @@ def is_harmless(reader: Reader) -> bool:
 def hostile_texts() -> st.SearchStrategy[str]:
     pieces = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20))
     return st.lists(pieces, max_size=4).map("".join)
+
+
+def row_of(page: str, name: str) -> list[str]:
+    """The texts of the cells of the first table row that begins with this name."""
+    for row in re.findall(r"<tr [^>]*>(.*?)</tr>", page, re.DOTALL):
+        cells = [unescape(re.sub(r"<[^>]*>", "", cell)) for cell in re.findall(r"<t[hd] [^>]*>(.*?)</t[hd]>", row)]
+        if cells and cells[0] == name:
+            return cells
+    raise AssertionError(name)

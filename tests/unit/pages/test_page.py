@@ -370,7 +370,9 @@ def test_pages_link_to_their_incident() -> None:
     assert page.next_steps[0] == f"Incident: {page.link}"
     again = events.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=settings)
     assert again.link == page.link
-    assert events.unwatched(armed(), at=AT, settings=settings).link == "https://ks.example/canary/#support-copilot"
+    assert (
+        events.unwatched(armed(), at=AT, settings=settings).link == "https://ks.example/canary/rollouts/support-copilot"
+    )
     assert events.rules_refused(["x"], at=AT, digest="d", settings=settings).link == "https://ks.example/canary/"
     assert events.tripped(incident(), SETTINGS).link is None
 

@@ -12,6 +12,7 @@ from killswitch.status.document import status_document, status_json
 from killswitch.status.plan_table import slow_table, timeline_table
 from killswitch.status.reports import CycleReport, RolloutReport
 from killswitch.status.web_page import status_page
+from tests.doubles.html_reader import row_of
 from tests.doubles.pages import AT, PLANNED, armed
 from tests.doubles.scripted_source import rollout
 
@@ -60,9 +61,10 @@ def test_without_a_plan_and_slow_signals_nothing_is_shown() -> None:
 
 def test_the_page_has_the_stages_with_dates_and_why() -> None:
     page = status_page(status_document("a", report(PLAN, CSAT), 4.0))
-    assert "<tr class='stage now'><td>ramp_5<td>5%<td>1d<td>now<td>2026-04-19 14:22<td>2026-04-20 14:22</tr>" in page
+    assert row_of(page, "ramp_5") == ["ramp_5", "5%", "1d", "now", "2026-04-19 14:22", "2026-04-20 14:22"]
+    assert '<tr role=row class="now"><th role=rowheader scope=row data-label="stage"><span>ramp_5' in page
     assert "<b>plan</b>: watched: judged for 12h of 1d; 12h are missing" in page
-    assert "<td class=UNKNOWN>UNKNOWN" in page
+    assert row_of(page, "csat")[:2] == ["csat", "UNKNOWN"]
     assert "<b>csat</b>: unknown (stale): no row" in page
 
 

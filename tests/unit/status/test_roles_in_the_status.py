@@ -10,6 +10,7 @@ from killswitch.roles.seen import MOST_ROWS, RolesSeen, rows_of
 from killswitch.status.document import status_document, status_json
 from killswitch.status.roles_html import roles_section
 from killswitch.status.web_page import status_page
+from tests.doubles.html_reader import row_of
 from tests.unit.status.test_status_document import HOSTILE, report
 
 ROLE = Role("support", "model-new", None, "model-old", 3, RoleChange.PROMOTED, 1_790_000_000.0, "ann")
@@ -22,7 +23,7 @@ def _seen(*roles: Role, **damaged: str) -> RolesSeen:
 
 def test_the_page_has_a_row_a_role() -> None:
     page = status_page(status_document("a", report(), 4.0, roles=_seen(ROLE)))
-    assert "<td>support<td>model-new<td>-<td>model-old" in page
+    assert row_of(page, "support")[:4] == ["support", "model-new", "-", "model-old"]
 
 
 def test_json_says_what_the_page_shows() -> None:

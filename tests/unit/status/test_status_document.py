@@ -146,8 +146,8 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     assert page.count("canary has 3") == 1
     assert HEALTHY.sentence not in page  # its numbers stand in its row
     assert "UNKNOWN, too few requests" in page
-    assert "<td class=SUSPECT>SUSPECT" in page
-    assert ".SUSPECT { color: var(--warn)" in page
+    assert '<td role=cell class="SUSPECT" data-label="verdict"><span>SUSPECT' in page
+    assert ".SUSPECT, .watch { color: var(--warn)" in page
     assert "TOO_FEW" not in page
     assert "the last 5m" in page
 

@@ -67,7 +67,7 @@ def test_a_silent_store_is_reported_and_nothing_is_claimed() -> None:
     """A store that does not answer is reported, and nothing else is claimed."""
     view = IncidentView(_Silent(), monotonic=VirtualClock().monotonic)  # type: ignore[arg-type]  # only `get` is asked
     with pytest.raises(Unavailable):
-        view.document("support-copilot.7")
+        view.page("support-copilot.7")
     with listening(Served(), incident_routes(view)) as port:
         answer = requests.get(f"http://127.0.0.1:{port}/incidents/support-copilot.7", timeout=10)
     assert answer.status_code == 503
@@ -82,14 +82,14 @@ def test_an_incident_asked_for_often_is_read_seldom(server: MemoryServer) -> Non
     clock, store = VirtualClock(), _Counting(server)
     view = IncidentView(store, monotonic=clock.monotonic)
     for _ in range(50):
-        assert view.document("support-copilot.7") is not None
-        assert view.document("support-copilot.9") is None
-    assert store.reads == 2
+        assert view.page("support-copilot.7") is not None
+        assert view.page("support-copilot.9") is None
+    assert store.reads == 3  # the incident with its course, and the one that is not there
     clock.advance(FRESH_FOR + 1)
-    view.document("support-copilot.7")
-    assert store.reads == 3
+    view.page("support-copilot.7")
+    assert store.reads == 5
     for number in range(1000):
-        view.document(f"other.{number}")
+        view.page(f"other.{number}")
     assert len(view._known) <= 64
 
 
@@ -97,7 +97,7 @@ def test_one_incident_is_read_at_a_time(server: MemoryServer, monkeypatch: pytes
     monkeypatch.setattr("killswitch.web.incident_endpoint._WAIT", 0.01)
     view = IncidentView(MemoryStore(server, "web"), monotonic=VirtualClock().monotonic)
     with view._lock, pytest.raises(Busy):
-        view.document("support-copilot.7")
+        view.page("support-copilot.7")
 
 
 class _Counting(MemoryStore):
