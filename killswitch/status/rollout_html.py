@@ -43,7 +43,12 @@ def moment_of(text: object) -> float | None:
 
 def address_of(rollout: object) -> str:
     """The path of a rollout's own page, from the first page."""
-    return f"rollouts/{quote(str(rollout), safe='')}"
+    return f"rollouts/{quote(str(rollout), safe='', errors='replace')}"
+
+
+def incident_address(name: object) -> str:
+    """The path of an incident's own page, from the first page."""
+    return f"incidents/{quote(str(name), safe='', errors='replace')}"
 
 
 def _untripped(one: Mapping[str, Any], at: float | None) -> str:
@@ -87,7 +92,7 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any], base: str) -> str:
         f" {escape(str(one['generation']))})</p>"
         f"<p>{escape(reasons_in_words(str(trip['reason'])))}</p>"
         f"<p class=dim>{'pinned' if one['state'] == 'pinned' else 'tripped'} {by} at {utc(trip['at'])}, incident"
-        f' <a href="{base}incidents/{quote(str(trip["incident"]), safe="", errors="replace")}">{escape(str(trip["incident"]))}</a></p>'
+        f' <a href="{base}{incident_address(trip["incident"])}">{escape(str(trip["incident"]))}</a></p>'
         f"{after}{rules}"
         f"<p class=next>next: <code>killswitch explain {name}</code>, {then}</p>"
     )

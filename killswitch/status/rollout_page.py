@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
-from urllib.parse import quote
 
 from killswitch.charts.chart import Chart, ChartMark, LineRole, MarkKind, Scale, Series
 from killswitch.flags.change import Deed, FlagChange, FlagSummary
@@ -15,7 +14,7 @@ from killswitch.router.presence import Report
 from killswitch.status.attention import attention
 from killswitch.status.chart_html import figure, numbers_of_rule, numbers_of_stairs
 from killswitch.status.html_document import Cell, Row, document, table, text, utc
-from killswitch.status.rollout_html import moment_of, rollout_section
+from killswitch.status.rollout_html import incident_address, moment_of, rollout_section
 from killswitch.timestamps import to_iso
 from killswitch.trends.drawing import cohorts_chart, evidence_chart
 from killswitch.trends.trend import RuleTrend, Span, Trend
@@ -185,7 +184,7 @@ def _incidents(facts: StoredFacts) -> str:
         rows.append(
             Row(
                 [
-                    Cell(f'<a href="../incidents/{quote(name, safe="", errors="replace")}">{escape(name)}</a>'),
+                    Cell(f'<a href="../{incident_address(name)}">{escape(name)}</a>'),
                     text(date_and_time(incident.decided_at)),
                     text("by itself" if incident.automatic else incident.by),
                     text(plain(reasons_in_words(incident.reason), 240)),
