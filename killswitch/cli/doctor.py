@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from killswitch import __version__
 from killswitch.cli.by_hand import living_controllers
 from killswitch.cli.console import out
 from killswitch.cli.histories import DataOption, FromOption, OpenHistory, ScrapeOption, open_history, progress_bar
@@ -37,6 +39,7 @@ from killswitch.preflight.checks import (
     AskControllers,
     AskCounters,
     AskFlags,
+    AskPermissions,
     AskRouters,
     Check,
     MeasureInterval,
@@ -45,7 +48,9 @@ from killswitch.preflight.checks import (
     TryWriting,
 )
 from killswitch.preflight.doctor import examine
+from killswitch.preflight.fleet_seen import AskFleet, FleetSeen, fleet_seen
 from killswitch.preflight.page_checks import examine_pages
+from killswitch.preflight.permission_checks import examine_excess, examine_permissions
 from killswitch.preflight.role_checks import examine_roles
 from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_spool
 from killswitch.preflight.source_checks import no_source
@@ -53,12 +58,16 @@ from killswitch.preflight.store_checks import examine_store, examine_writing
 from killswitch.rules.loading import load_folder
 from killswitch.sources import Source
 from killswitch.sources.counter_health import ExaminesCounters
+from killswitch.sources.inventory import ListsMetrics
 from killswitch.sources.recording import SampledHistory
 from killswitch.sources.scrape_interval import ScrapedElsewhere
 from killswitch.stores import keys
+from killswitch.stores.permissions import StoreUser
 from killswitch.trips.switch import Switch
 
 _PROBLEMS = frozenset({Status.WRONG, Status.WARNING})
+_INDENT = 9  # columns of the status
+_NARROWEST = 40
 _STYLES = {Status.OK: "green", Status.NOTE: "cyan", Status.WARNING: "yellow", Status.WRONG: "bold red"}
 
 
@@ -71,6 +80,9 @@ def command(  # long: its options, and the two ways to examine
     since: FromOption = None,
     scrape_interval: ScrapeOption = None,
     rollout: Annotated[str | None, typer.Option("--rollout", help="Examine only this rollout.")] = None,
+    part: Annotated[
+        StoreUser, typer.Option("--as", help="Whose store permissions are tried, with the credentials that are set.")
+    ] = StoreUser.CONTROLLER,
     problems_only: Annotated[
         bool, typer.Option("--problems-only", help="Print only what is wrong and warnings.")
     ] = False,
@@ -97,7 +109,7 @@ def command(  # long: its options, and the two ways to examine
                 settings_file=settings,
             ) as history:
                 named, every = store is not None, rollout is None
-                checks = _examined(history, configured, rollouts, store_named=named, all_rules=every)
+                checks = _examined(history, configured, rollouts, part, store_named=named, all_rules=every)
         except (Unavailable, AccessDenied) as error:
             checks = _without_source(configured, rollouts, error)
         checks.sort(key=lambda check: list(Status).index(check.status), reverse=True)
@@ -123,7 +135,13 @@ def _stated_interval(settings: Settings) -> str | None:
 
 
 def _examined(
-    history: OpenHistory, settings: Settings, rollouts: Sequence[Rollout], *, store_named: bool, all_rules: bool
+    history: OpenHistory,
+    settings: Settings,
+    rollouts: Sequence[Rollout],
+    part: StoreUser,
+    *,
+    store_named: bool,
+    all_rules: bool,
 ) -> list[Check]:
     """All checks. A recording is examined without the store and the receivers, unless a store is named."""
     recorded = isinstance(history.source, SampledHistory)
@@ -140,6 +158,10 @@ def _examined(
         try_writing=None if alone else _try_writing(settings),
         controllers=None if alone else _controllers(settings),
         routers=None if alone else _routers(settings),
+        fleet=None if alone else _fleet(settings),
+        permissions=None if alone else _permissions(settings, part),
+        labels=history.source if isinstance(history.source, ListsMetrics) else None,
+        version=__version__,
         all_rules=all_rules,
     )
     outside = [] if alone else [*_pages(settings, rollouts), *_spool(), *_roles(settings, rollouts)]
@@ -238,6 +260,28 @@ def _routers(settings: Settings) -> AskRouters:
     return ask
 
 
+def _fleet(settings: Settings) -> AskFleet:
+    def ask() -> FleetSeen:
+        opened = build_store(settings)
+        try:
+            return fleet_seen(opened, time.time(), time.monotonic())
+        finally:
+            opened.close()
+
+    return ask
+
+
+def _permissions(settings: Settings, part: StoreUser) -> AskPermissions:
+    def ask() -> list[Check]:
+        opened = build_store(settings)
+        try:
+            return [*examine_permissions(opened, part), *examine_excess(opened, part)]
+        finally:
+            opened.close()
+
+    return ask
+
+
 def _spool() -> list[Check]:
     """Of this machine's folder of raw pairs, if the environment names one."""
     folder = os.environ.get("KILLSWITCH_SHADOW_SPOOL")
@@ -257,12 +301,12 @@ def _try_writing(settings: Settings) -> TryWriting:
 
 def _print(checks: Sequence[Check]) -> None:
     for (status, found), about in _alike((one.status, one.found, one.about) for one in checks):
-        out.print(_line(status, f"{about}: {found}"), soft_wrap=True)
+        _print_line(status, f"{about}: {found}")
     to_do = [one for one in checks if one.fix]
     if to_do:
         out.print("\nTo do:")
         for (status, fix), about in _alike((one.status, one.fix, one.about) for one in to_do):
-            out.print(_line(status, f"{about}: {fix}"), soft_wrap=True)
+            _print_line(status, f"{about}: {fix}")
     elif not checks:
         out.print("No problems.")
     else:
@@ -279,6 +323,18 @@ def _alike(said: Iterable[tuple[Status, str, str]]) -> Iterator[tuple[tuple[Stat
         about.setdefault((status, words), {}).setdefault(rollout, []).append(rule)
     for line, rollouts in about.items():
         yield line, ", ".join(f"{rollout} {', '.join(rules)}".strip() for rollout, rules in rollouts.items())
+
+
+def _print_line(status: Status, words: str) -> None:
+    """On a terminal the words are wrapped next to their status; a file or a pipe gets one line for each finding."""
+    if not out.is_terminal:
+        out.print(_line(status, words), soft_wrap=True)
+        return
+    room = max(out.width - _INDENT, _NARROWEST)
+    first, *rest = textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False) or [""]
+    out.print(_line(status, first), soft_wrap=True)
+    for line in rest:
+        out.print(Text(" " * _INDENT + line), soft_wrap=True)
 
 
 def _line(status: Status, words: str) -> Text:

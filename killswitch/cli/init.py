@@ -166,6 +166,7 @@ def _proposal(
         wall=None if recorded else time.time(),
         measure=reader.measure_scrape_interval if isinstance(reader, ScrapedElsewhere) else None,
         counters=reader.counter_health if isinstance(reader, ExaminesCounters) else None,
+        labels=reader if isinstance(reader, ListsMetrics) else None,
     )
     try:
         with progress_bar("reading the last week") as progress:

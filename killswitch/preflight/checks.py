@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,8 +10,10 @@ from killswitch.deadline import Deadline
 from killswitch.flags.flag import Flag
 from killswitch.model import Rollout, Selector, Unreadable
 from killswitch.preflight.backtest.results import Terms
+from killswitch.preflight.fleet_seen import AskFleet
 from killswitch.sources import Source
 from killswitch.sources.counter_health import CounterHealth
+from killswitch.sources.inventory import ListsMetrics
 
 PATIENCE = 120.0
 """Seconds that one read of the metric source may take."""
@@ -39,6 +41,7 @@ AskCounters = Callable[[Selector, Selector, float, Deadline], CounterHealth | Un
 TryWriting = Callable[[str], None]
 AskControllers = Callable[[], int | None]
 AskRouters = Callable[[str], int]
+AskPermissions = Callable[[], Iterable[Check]]
 MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
@@ -50,7 +53,10 @@ class Setup:
     measures scrape intervals and ``counters`` looks at each series; None if the source cannot.
     ``scrape_interval``: as configured, in seconds. ``try_writing`` raises if the store would not take a trip of
     the rollout. ``controllers``: how many are alive, None if that is unknown. ``routers``: how many follow a rollout's
-    flag; raises what the store raises. ``all_rules``: whether ``rollouts`` are all that have rule files.
+    flag; raises what the store raises. ``fleet``: what routers and controllers have left in the store;
+    ``permissions``: the checks of what these credentials may do there; both raise what the store raises. ``labels``:
+    the source, if it says what labels its metrics have. ``version``: of this command.
+    ``all_rules``: whether ``rollouts`` are all that have rule files.
     """
 
     source: Source
@@ -64,4 +70,8 @@ class Setup:
     try_writing: TryWriting | None = None
     controllers: AskControllers | None = None
     routers: AskRouters | None = None
+    fleet: AskFleet | None = None
+    permissions: AskPermissions | None = None
+    labels: ListsMetrics | None = None
+    version: str = ""
     all_rules: bool = True

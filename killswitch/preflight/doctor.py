@@ -6,7 +6,7 @@ reads a day of history at most and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
@@ -16,9 +16,13 @@ from killswitch.preflight.backtest.window_readings import step_readings
 from killswitch.preflight.bucket_checks import examine_buckets
 from killswitch.preflight.checks import PATIENCE, Check, Setup, Status
 from killswitch.preflight.cohort_checks import Served, examine_cohorts, examine_events, served_by
+from killswitch.preflight.fleet_checks import examine_replicas, examine_routers, examine_store_clock
+from killswitch.preflight.fleet_seen import FleetSeen
 from killswitch.preflight.history_checks import examine_history
+from killswitch.preflight.label_checks import LabelReader, examine_labels
 from killswitch.preflight.litellm_checks import examine_litellm
 from killswitch.preflight.progress import Progress
+from killswitch.preflight.sensitivity_checks import DEFAULT_PERCENT, examine_sensitivity
 from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_shared_key, examine_uncapped
 from killswitch.preflight.source_checks import examine_clock, examine_counters, examine_scrape_interval, no_source
 from killswitch.preflight.store_checks import (
@@ -42,21 +46,48 @@ def examine(setup: Setup, progress: Progress = lambda _: None) -> Iterator[Check
         yield from examine_shadow_routers(flags or {}, setup.rollouts, setup.routers)
         if setup.all_rules:
             yield from examine_rule_files(flags or {}, {rollout.name for rollout in setup.rollouts})
+    seen = _fleet(setup, flags)
+    yield from _examine_fleet(setup, flags, seen)
     try:
         now = setup.source.now(Deadline(PATIENCE))
     except KillswitchError as error:
         yield no_source(error)
         return
     yield from examine_clock(setup.wall, now)
+    if seen is not None:
+        yield from examine_store_clock(seen, None if setup.wall is None else now - setup.wall)
+    labels = None if setup.labels is None else LabelReader(setup.labels, setup.terms.until)
     for position, rollout in enumerate(setup.rollouts):
         try:
-            yield from _examine_rollout(setup, rollout, served_by(flags, rollout.name))
+            yield from _examine_rollout(setup, rollout, served_by(flags, rollout.name), labels)
         except KillswitchError as error:
             yield Check(rollout.name, Status.WRONG, str(error), "make sure that the metric source answers in time")
         progress((position + 1) / len(setup.rollouts))
 
 
-def _examine_rollout(setup: Setup, rollout: Rollout, served: Served) -> Iterator[Check]:
+def _fleet(setup: Setup, flags: Mapping[str, Flag] | None) -> FleetSeen | None:
+    if setup.fleet is None or flags is None:
+        return None
+    try:
+        return setup.fleet()
+    except KillswitchError:
+        return None  # the checks of the store say so
+
+
+def _examine_fleet(setup: Setup, flags: Mapping[str, Flag] | None, seen: FleetSeen | None) -> Iterator[Check]:
+    if flags is not None and setup.permissions is not None:
+        try:
+            yield from setup.permissions()
+        except KillswitchError as error:
+            found = f"what these credentials may do could not be tried: {error}"
+            yield Check("flag store", Status.WARNING, found, "run the doctor again once the store answers")
+    if seen is not None and flags is not None:
+        yield from examine_routers(flags, seen, setup.version)
+        if setup.wall is not None:
+            yield from examine_replicas(seen, setup.wall, setup.version)
+
+
+def _examine_rollout(setup: Setup, rollout: Rollout, served: Served, labels: LabelReader | None) -> Iterator[Check]:
     if served.shadow is not None:
         yield from examine_shared_key(setup, rollout)
         yield from examine_uncapped(setup, rollout)
@@ -69,6 +100,8 @@ def _examine_rollout(setup: Setup, rollout: Rollout, served: Served) -> Iterator
             return
     yield from examine_scrape_interval(setup, rollout)
     yield from examine_counters(setup, rollout)
+    if labels is not None:
+        yield from examine_labels(labels, rollout)
     steps = step_readings(setup.source, rollout, setup.terms)
     plain: list[str] = []
     for rule in rollout.rules:
@@ -85,8 +118,9 @@ def _examine_rollout(setup: Setup, rollout: Rollout, served: Served) -> Iterator
             yield from examine_buckets(about, rule, readings)
         else:
             yield from examine_events(about, rule, readings)
-            percent = served.percent or 5.0
+            percent = served.percent or DEFAULT_PERCENT
             yield from examine_history(about, rollout, rule, readings, setup.terms, percent, per_user=per_user)
+    yield from examine_sensitivity(rollout, steps, served.percent or DEFAULT_PERCENT, setup.terms.step)
     if plain:
         yield Check(
             rollout.name,

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from killswitch import __version__
 from killswitch.documents import parse_object
 from killswitch.errors import BadDocument, KillswitchError
 from killswitch.router.snapshot import ObeyedFlag
@@ -29,7 +30,8 @@ _MAX_BYTES = 4096
 @dataclass(frozen=True, slots=True)
 class Report:
     """One router's report. ``revision`` and ``generation`` are of the flag it has acted on; ``canary_percent`` (0 to
-    100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds.
+    100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds. ``version``: of the
+    SDK, "" for one that did not say: services are updated at other times than controllers.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Report:
     standing: str
     canary_percent: float
     at: float
+    version: str = ""
 
     @property
     def on_control(self) -> bool:
@@ -56,6 +59,7 @@ def to_document(report: Report) -> bytes:
             "standing": report.standing,
             "canary_percent": report.canary_percent,
             "at": to_iso(report.at),
+            "version": report.version,
         }
     ).encode()
 
@@ -73,6 +77,7 @@ def from_document(value: bytes) -> Report:
         standing=fields.text("standing"),
         canary_percent=fields.number("canary_percent"),
         at=fields.time("at"),
+        version=fields.optional_text("version") or "",
     )
 
 
@@ -157,6 +162,7 @@ class Reporter:
             standing=snapshot.state,
             canary_percent=snapshot.canary_percent,
             at=wall,
+            version=__version__,
         )
 
 
