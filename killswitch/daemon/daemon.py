@@ -31,6 +31,7 @@ from killswitch.daemon.alerts_in import alerts_in
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
 from killswitch.daemon.delivering import build_delivery
+from killswitch.daemon.guarded_job import guarded
 from killswitch.daemon.missing_receivers import warn_of_missing_receivers
 from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
@@ -299,7 +300,7 @@ class Daemon:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         for name, job, seconds in jobs:
-            scheduler.add_job(_guarded(name, job), IntervalTrigger(seconds=seconds), id=name, executor=name)
+            scheduler.add_job(guarded(name, job), IntervalTrigger(seconds=seconds), id=name, executor=name)
         return scheduler
 
     @property
@@ -420,15 +421,3 @@ class Daemon:
             )
         except KillswitchError:
             self._delivery.send_directly(page)
-
-
-def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:
-    """A job whose bug is logged and does not end its schedule."""
-
-    def run() -> None:
-        try:
-            job()
-        except Exception:
-            log.exception("job %s failed; it runs again at its next turn", name)
-
-    return run

@@ -57,7 +57,7 @@ class BoundedMail:
 
         Raises Unavailable, AccessDenied, Refused (of every recipient, or of the message), OutcomeUnknown.
         """
-        with self._session(deadline) as (client, call):
+        with self._session(deadline) as client:
             self._demand(client.mail(sender), f"the sender {sender}")
             refused = {}
             for recipient in recipients:
@@ -67,27 +67,27 @@ class BoundedMail:
             if len(refused) == len(recipients):
                 raise self._problem(*next(iter(refused.values())), f"every recipient ({', '.join(recipients)})")
             self._demand(client.docmd("DATA"), "a message", wanted=_SEND_MAIL_DATA)
-            call.sent = True
+            client.handed_over = True
             client.send(re.sub(rb"(?m)^\.", b"..", message) + b".\r\n")
             reply = client.getreply()
-            call.sent = False
+            client.handed_over = False
             self._demand(reply, "the message")
             return refused
 
     def answers(self, deadline: Deadline) -> None:
         """Connect and log in. Sends nothing. Raises as `deliver`."""
-        with self._session(deadline) as (client, _):
+        with self._session(deadline) as client:
             self._demand(client.noop(), "a greeting")
 
     @contextmanager
-    def _session(self, deadline: Deadline) -> Iterator[tuple[smtplib.SMTP, Call]]:
+    def _session(self, deadline: Deadline) -> Iterator[_Client]:
         call = Call(deadline, None, _MAX_ANSWERS)
         client = _Client(self._server, self._context, call)
         try:
             with serving(call):
                 try:
                     self._log_in(client)
-                    yield client, call
+                    yield client
                     with suppress(OSError, BodyTooLargeError, smtplib.SMTPException, ValueError):
                         client.quit()
                 finally:
@@ -95,11 +95,12 @@ class BoundedMail:
         except KillswitchError:
             raise
         except (OSError, BodyTooLargeError, smtplib.SMTPException, ValueError) as error:
-            raise self._failure(error, call) from None
+            raise self._failure(error, client, call) from None
 
     def _log_in(self, client: _Client) -> None:
         server = self._server
         self._demand(client.connect(server.host, server.port), "our connection", wanted=220)
+        client.connected()
         client.ehlo_or_helo_if_needed()
         if server.encryption == "starttls":
             if not client.has_extn("starttls"):
@@ -109,7 +110,7 @@ class BoundedMail:
         if server.user is not None and server.password is not None:
             client.login(server.user, server.password.reveal())
 
-    def _failure(self, error: Exception, call: Call) -> KillswitchError:
+    def _failure(self, error: Exception, client: _Client, call: Call) -> KillswitchError:
         """What an error of the protocol or of the connection means."""
         if isinstance(error, smtplib.SMTPAuthenticationError):
             return self._problem(error.smtp_code, self._words(error.smtp_error), "our user and password", login=True)
@@ -117,11 +118,13 @@ class BoundedMail:
             return AccessDenied(f"{self._server} offers no way to log in that we know; leave the user out")
         if isinstance(error, smtplib.SMTPResponseException):
             return self._problem(error.smtp_code, self._words(error.smtp_error), "our greeting")
-        if isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException):
-            failure: KillswitchError = no_answer(error, str(self._server), call).failure
+        # smtplib says "disconnected" of a time-out as well; the cause says which it was
+        cause = error.__context__ if isinstance(error, smtplib.SMTPServerDisconnected) else error
+        if isinstance(cause, OSError) and not isinstance(cause, smtplib.SMTPException):
+            failure: KillswitchError = no_answer(cause, str(self._server), call).failure
         else:
             failure = Unavailable(f"{self._server} closed the connection or gave no answer of SMTP")
-        if call.sent:
+        if client.handed_over:
             return OutcomeUnknown(f"{failure}; the message may have been taken")
         return failure
 
@@ -157,6 +160,11 @@ class _Client(smtplib.SMTP):
         self._tls_from_the_start = server.encryption == "tls"
         self._rotating = context
         self._call = call
+        self.handed_over = False  # the whole message may have reached the server
+
+    def connected(self) -> None:
+        """From here on a time-out is not one of connecting."""
+        self._call.sent = True
 
     def tls(self) -> ssl.SSLContext:
         context = self._rotating.current()

@@ -6,6 +6,7 @@ All texts are `TextRun`, which knows no markup: no text of a page can become a l
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,4 +71,4 @@ def _text(text: str, **run: object) -> dict[str, Any]:
 
 def _inert(text: str) -> str:
     """Without the braces by which cards and Workflows put in dates and variables."""
-    return text.replace("{{", "{ {").replace("${", "$ {").replace("@{", "@ {")
+    return re.sub(r"(?<=[{$@])\{", " {", text)

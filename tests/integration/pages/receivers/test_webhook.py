@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +16,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.net.credentials import Secret
 from killswitch.pages.receivers.webhook import WebhookPager
+from killswitch.pages.receivers.webhook_signature import Signer
 from tests.doubles.http_double import Answer
 from tests.doubles.pages import trip_page
 from tests.doubles.webhook import WebhookDouble
@@ -155,3 +159,26 @@ def test_asking_whether_it_answers_posts_nothing(hook: WebhookDouble, pager: Web
     with pytest.raises(Unavailable):
         pager.answers(Deadline(5))
     assert hook.pages == []
+
+
+def test_every_form_of_a_signed_request_verifies(hook: WebhookDouble, url: Path, tmp_path: Path) -> None:
+    """Of the bytes as they arrive, with one id for all copies; the short document is signed as well."""
+    (tmp_path / "secret").write_text(f"whsec_{base64.b64encode(b'k' * 32).decode()}")
+    signer = Signer(Secret.from_file(tmp_path / "secret"))
+    pager = WebhookPager(Secret.from_file(url), signer=signer, wall=lambda: 1_776_608_531.0)
+    hook.fail_next(Answer(413))
+    pager.send(PAGE, possible_repeat=False, deadline=Deadline(5))
+    assert len(hook.received) == 2
+    for request in hook.received:
+        assert request.headers["webhook-id"] == PAGE.id
+        signed = f"{PAGE.id}.{request.headers['webhook-timestamp']}.".encode() + request.body
+        made = base64.b64encode(hmac.new(b"k" * 32, signed, hashlib.sha256).digest()).decode()
+        assert request.headers["webhook-signature"] == f"v1,{made}"
+
+
+def test_a_broken_secret_sends_no_unsigned_request(hook: WebhookDouble, url: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("short")
+    pager = WebhookPager(Secret.from_file(url), signer=Signer(Secret.from_file(tmp_path / "secret")))
+    with pytest.raises(AccessDenied, match="webhook secret"):
+        pager.send(PAGE, possible_repeat=False, deadline=Deadline(5))
+    assert hook.received == []
