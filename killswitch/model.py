@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from killswitch.alert_settings import AlertSettings
+from killswitch.drill_settings import DrillSettings
 from killswitch.page_addresses import NO_ADDRESSES, PageAddresses
 from killswitch.plan import Plan
 from killswitch.slow_settings import SlowSettings
@@ -257,9 +258,8 @@ class SpendSettings:
 class Rollout:
     """One rule file: a rollout's names, its rules and how they are judged.
 
-    ``window`` in seconds; ``false_trips_per_day`` a probability all rules share;
-    ``trip_when_blind_after`` in seconds, None to hold for ever; ``digest`` identifies the file. ``lines``: where in it
-    those sections are that are checked after it was read, by their keys.
+    ``window`` and ``trip_when_blind_after`` in seconds, None to hold for ever; ``false_trips_per_day``: all rules
+    together; ``digest`` identifies the file; ``lines``: by key, where in it sections are that are checked later.
     """
 
     name: str
@@ -280,6 +280,7 @@ class Rollout:
     plan: Plan | None = None
     slow: SlowSettings | None = None
     alerts: AlertSettings | None = None
+    drill: DrillSettings = field(default_factory=DrillSettings)
     file: str = ""
     digest: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)

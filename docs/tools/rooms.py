@@ -29,6 +29,7 @@ ABOUT = {
     "gateway": "a flag in a route's weights",
     "interaction": "Slack's buttons and command",
     "alerts": "other systems' alarms act",
+    "drill": "a trip, rehearsed",
     "trips": "taking traffic away",
     "fleet": "what replicas know of each other",
     "status": "what the newest cycle says",

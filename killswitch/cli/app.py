@@ -43,6 +43,7 @@ COMMANDS = {
     "hold": "Keep a rollout's plan from going on.",
     "resume": "Let a plan go on that is held.",
     "complete": "End a plan that is over: everyone gets the new model.",
+    "drill": "Rehearse a trip in production, and time each leg.",
     "baseline": "Store control's last day, so that a rollout can go to 100 %.",
     "trip": "Send everyone back to the control model now, and page.",
     "rearm": "Arm a tripped rollout again, with a reason.",

@@ -183,7 +183,8 @@ def _opened(rollout: str, route: WeightedRoute, pair: Pair, settings: Settings, 
 
     def report(obeyed: ObeyedFlag) -> None:
         if reporter is not None and reporter.due_at(obeyed, 0.0) <= elapsed():
-            reporter.report(obeyed, elapsed(), time.time())
+            now = elapsed()
+            reporter.report(obeyed, now, time.time(), acted_at=now)
 
     mirroring = Mirroring(rollout, route, pair, current=lambda: follower.current, report=report)
     return _Mirror(route, follower, mirroring, changes.seen)

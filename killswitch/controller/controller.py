@@ -249,6 +249,11 @@ class Controller:
         return self._acting.trips.come_first
 
     @property
+    def trips_under_way(self) -> tuple[str, ...]:
+        """The rollouts whose trip is decided and not committed yet."""
+        return tuple(self._acting.trips.under_way)
+
+    @property
     def name_refused(self) -> bool:
         """Whether another process runs under our controller id, so that this one has never had a session."""
         return self._session.refused

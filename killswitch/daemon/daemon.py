@@ -6,7 +6,6 @@ late. Liveness is measured on monotonic time, from inside the loop itself.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import signal
 import socket
@@ -31,9 +30,11 @@ from killswitch.daemon.alerts_in import alerts_in
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
 from killswitch.daemon.delivering import build_delivery
+from killswitch.daemon.drill_job import Clocks, drills
 from killswitch.daemon.guarded_job import guarded
 from killswitch.daemon.missing_receivers import warn_of_missing_receivers
 from killswitch.daemon.probe_child import daily_probes
+from killswitch.daemon.refused_rules import page_refused_rules
 from killswitch.daemon.role_view import RoleView
 from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
@@ -46,21 +47,15 @@ from killswitch.daemon.timing import timing_of
 from killswitch.daemon.trend_view import TrendView
 from killswitch.daemon.web_routes import web_routes
 from killswitch.daemon.wiring import build_chart_source, build_pagers, build_store, page_links
-from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
 from killswitch.model import PageSettings
-from killswitch.pages import events
-from killswitch.pages.outbox_entry import into_outbox
-from killswitch.pages.page import FLEET
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.registry.mismatches import MismatchPages
 from killswitch.roles.seen import RolesSeen
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
-from killswitch.stores import Compare, Put, keys
-from killswitch.timestamps import to_iso
 from killswitch.trips.history_pruning import HistoryPruning
 from killswitch.trips.incidents import StoredIncidents
 from killswitch.trips.propagation import Propagation
@@ -123,6 +118,7 @@ class Daemon:
             wall=wall,
             monotonic=monotonic,
         )
+        self._session = Session(self._trip_store, self.controller_id, monotonic=monotonic, ttl=settings.session_ttl)
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
         self._role_view = RoleView(self._store)
@@ -155,6 +151,11 @@ class Daemon:
         )
         self._pruning = HistoryPruning(self._store, wall=wall)
         self._incidents = StoredIncidents(self._trip_store, monotonic=monotonic)
+        self._drills = drills(
+            settings, self._trip_store, self._session, self._controller, self._delivery, self._metrics,
+            controller_id=self.controller_id, rollouts=lambda: self._rules.current().rollouts,
+            page_settings=self._page_settings, clocks=Clocks(wall, monotonic, sleep, lambda: self._stopping),
+        )  # fmt: skip
         self._dead_mans_switch = DeadMansSwitch(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
         self._api_token = secret(settings, "api_token")
         self._stopping = False
@@ -176,16 +177,13 @@ class Daemon:
         self._server = self._build_server()
 
     def _build_controller(self) -> Controller:
-        session = Session(
-            self._trip_store, self.controller_id, monotonic=self._monotonic, ttl=self._settings.session_ttl
-        )
         return Controller(
             controller_id=self.controller_id,
             version=__version__,
             source=self._source,
             store=self._store,
             switch=Switch(self._trip_store, wall=self._wall, by=self.controller_id, origin=self._origin),
-            session=session,
+            session=self._session,
             rules=self._rules.current,
             prices=self._rules.prices,
             roles=self._roles.current,
@@ -288,6 +286,7 @@ class Daemon:
             ("trends", self._look_at_trends, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
             ("role_probes", self._probes.look, 60.0),
+            ("drills", self._drills.look, 1.0),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
             ("history_pruning", self._pruning.look, 1800.0),
             ("model_mismatches", self._mismatches.look, min(60.0, 4 * self._settings.interval)),
@@ -408,16 +407,5 @@ class Daemon:
     # --- pages that are no verdict ----------------------------------------------------------------
 
     def _rules_refused(self, problems: list[str]) -> None:
-        """One page a day for one refused set, whichever replica saw it first: the same mistake may be made again."""
-        digest = hashlib.sha256("\n".join(problems).encode()).hexdigest()[:12]
-        settings = next(iter(self._rules.current().rollouts.values())).page
-        mistake = f"{digest}.{to_iso(self._wall())[:10]}"
-        page = events.rules_refused(problems, at=self._wall(), digest=mistake, settings=settings)
-        notice = keys.notice(FLEET, 0, f"rules_refused.{mistake}")
-        try:
-            self._store.commit(
-                (Compare(notice, 0),),
-                (Put(notice, b"{}"), into_outbox(page, at=self._wall())),
-            )
-        except KillswitchError:
-            self._delivery.send_directly(page)
+        page = next(iter(self._rules.current().rollouts.values())).page
+        page_refused_rules(problems, self._store, self._delivery, page, at=self._wall())

@@ -1,7 +1,7 @@
 """One line of a rollout's history: who changed its flag, from where, what it was before and is now, and why.
 
 It is written in the transaction that makes the change, so that no change is without its line. What people do that
-changes no flag (a hold, an approval, an acknowledgement) has a line too, with the same flag before and after.
+changes no flag (a hold, an approval, an acknowledgement, a drill) has a line too, with the same flag before and after.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Deed(StrEnum):
     RESUME = "resume"
     APPROVE = "approve"
     ACKNOWLEDGE = "acknowledge"
+    DRILL = "drill"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,6 @@ MAX_DOCUMENT_BYTES = 64 * 1024
 
 def to_document(flag: Flag) -> bytes:
     """The flag as stored: JSON, UTF-8, keys in a fixed order."""
-    trip_document: dict[str, Any] | None = None
-    if flag.trip is not None:
-        trip_document = {
-            "at": to_iso(flag.trip.at),
-            "by": flag.trip.by,
-            "reason": flag.trip.reason,
-            "incident": flag.trip.incident,
-            "rules": list(flag.trip.rules),
-            "percent_before": flag.trip.percent_before,
-            "stage_before": flag.trip.stage_before,
-        }
     document: dict[str, Any] = {
         "format": FORMAT,
         "rollout": flag.rollout,
@@ -41,7 +30,7 @@ def to_document(flag: Flag) -> bytes:
         "salt": flag.salt,
         "armed_at": to_iso(flag.armed_at),
         "stages": [{"stage": s.stage, "percent": s.percent, "at": to_iso(s.at)} for s in flag.stages],
-        "trip": trip_document,
+        "trip": None if flag.trip is None else _trip_document(flag.trip),
         "updated_at": to_iso(flag.updated_at),
         "updated_by": flag.updated_by,
     }
@@ -66,6 +55,19 @@ def to_document(flag: Flag) -> bytes:
         document["shadow_classes"] = dict(flag.shadow_classes)
     # what a shell hands over as an argument may hold half a character; a trip does not fail for that
     return json.dumps(document, ensure_ascii=False).encode(errors="replace")
+
+
+def _trip_document(trip: Trip) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "at": to_iso(trip.at),
+        "by": trip.by,
+        "reason": trip.reason,
+        "incident": trip.incident,
+        "rules": list(trip.rules),
+        "percent_before": trip.percent_before,
+        "stage_before": trip.stage_before,
+    }
+    return document if trip.drill is None else {**document, "drill": trip.drill}
 
 
 def from_document(value: bytes, *, rollout: str) -> Flag:
@@ -179,6 +181,7 @@ def _trip(document: dict[str, Any], rollout: str) -> Trip:
     rules = document.get("rules")
     if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
         raise BadDocument(f"flag of {rollout}, trip: rules must be a list of names")
+    drill = document.get("drill")
     return Trip(
         at=from_iso(fields.text("at")),
         by=fields.text("by", empty=True),
@@ -187,6 +190,8 @@ def _trip(document: dict[str, Any], rollout: str) -> Trip:
         rules=tuple(rules),
         percent_before=fields.percent("percent_before"),
         stage_before=fields.text("stage_before"),
+        # anything else is no drill's, so no drill undoes it
+        drill=drill if isinstance(drill, int) and not isinstance(drill, bool) else None,
     )
 
 

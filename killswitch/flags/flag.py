@@ -48,7 +48,10 @@ class StageEntry:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """Why and when a flag was tripped, and where the ramp stood."""
+    """Why and when a flag was tripped, and where the ramp stood. ``drill``: the number of the live drill that did it.
+
+    A drill's trip is undone by the drill. Any other trip of the flag takes its place, and is not undone.
+    """
 
     at: float
     by: str
@@ -57,6 +60,7 @@ class Trip:
     rules: tuple[str, ...]
     percent_before: float
     stage_before: str
+    drill: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,19 @@ class Flag:
         return self.canary_after_aa or self.canary
 
 
+def drilled(flag: Flag | None) -> bool:
+    """Whether a live drill has tripped it, and no one else has tripped or pinned it since."""
+    return flag is not None and flag.state is State.TRIPPED and flag.trip is not None and flag.trip.drill is not None
+
+
 def as_served(flag: Flag) -> Flag:
-    """Of a complete flag, the same traffic in the words of an armed one: 100 % of users have the canary."""
+    """Of a complete flag, the same traffic in the words of an armed one: 100 % of users have the canary.
+
+    Of a flag that a live drill has tripped, the armed flag before the drill.
+    """
+    if drilled(flag):
+        assert flag.trip is not None
+        return replace(flag, state=State.ARMED, canary_percent=flag.trip.percent_before, trip=None)
     if flag.completion is None:
         return flag
     return replace(
@@ -285,13 +300,17 @@ def trip(
     now: float,
     by: str,
     actor: Actor,
+    drill: int | None = None,
 ) -> Flag:
     """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms.
 
-    A complete flag is tripped to the model that was control before.
+    A complete flag is tripped to the model that was control before. One that a live drill has tripped is tripped as if
+    the drill had not been. ``drill``: the number of the live drill that trips it.
 
     A person gives a reason. A controller's trip is never refused for its text.
     """
+    if flag is not None and drilled(flag):
+        flag = as_served(flag)
     required(state_of(flag), Action.TRIP, actor, rollout)
     assert flag is not None
     if actor is Actor.PERSON:
@@ -309,6 +328,7 @@ def trip(
             tuple(rule[:MAX_NAME] for rule in rules[:_MAX_RULES]),
             flag.canary_percent,
             flag.stage,
+            drill,
         ),
         updated_at=now,
         updated_by=by[:MAX_NAME],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from killswitch.flags.flag import MAX_NAME, MAX_REASON, Flag, Pin, state_of, trip
+from killswitch.flags.flag import MAX_NAME, MAX_REASON, Flag, Pin, drilled, state_of, trip
 from killswitch.flags.transitions import Action, Actor, State, check_reason, required
 
 
@@ -27,6 +27,10 @@ def pin(
         flag = trip(
             flag, rollout=rollout, reason=reason, rules=rules, incident=incident, now=now, by=by, actor=actor
         )  # fmt: skip
+    if flag.trip is not None:
+        flag = replace(
+            flag, trip=replace(flag.trip, drill=None)
+        )  # no drill undoes it, nor what is left once it is lifted
     at = max(now, flag.updated_at)
     return replace(
         flag,
@@ -65,4 +69,7 @@ def stopped_in_words(flag: Flag) -> str:
         )
     if flag.pin is not None:
         return f"pinned by {flag.pin.by}: {flag.pin.reason}"
+    if drilled(flag):
+        assert flag.trip is not None
+        return f"a live drill ({flag.trip.drill}) sends everyone to control for about a minute, then it is armed again"
     return "tripped" if flag.trip is None else f"tripped by {flag.trip.by}: {flag.trip.reason}"

@@ -189,6 +189,10 @@ class PageDelivery:
         entry = self._memory_ledger.entry(page_id) or self._store_ledger.entry(page_id)
         return None if entry is None else Delivered(self._settled(entry), dict(entry.deliveries))
 
+    def receivers_of(self, page: Page) -> tuple[str, ...]:
+        """The receivers that get this page, without the fallback, which gets only what they have not taken."""
+        return tuple(self._wanting(page))
+
     def status(self) -> PagerStatus:
         with self._lock:
             events = dict(self._counts)

@@ -17,7 +17,7 @@ MAX_TOLD = 12  # lines; of more, the newest are shown
 
 # After one of these nothing is left to do about the page that it follows.
 SETTLING = frozenset({
-    PageKind.RE_ARMED, PageKind.ENDED, PageKind.RECOVERED, PageKind.ADVANCED, PageKind.ROLLED_OUT,
+    PageKind.RE_ARMED, PageKind.ENDED, PageKind.RECOVERED, PageKind.ADVANCED, PageKind.ROLLED_OUT, PageKind.DRILL,
 })  # fmt: skip
 
 

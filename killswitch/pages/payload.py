@@ -139,6 +139,7 @@ class PagePayload(TypedDict):
     incident: NotRequired[str]
     percent_before: NotRequired[float]
     exposed: NotRequired[ExposurePayload]
+    drill: NotRequired[bool]
     automatic: NotRequired[bool]
     by: NotRequired[str]
     window_seconds: NotRequired[float | None]

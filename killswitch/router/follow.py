@@ -168,6 +168,7 @@ class Follower(Background):
         self._tick = threading.Event()
         self._tick_at = 0.0
         self._report_at = 0.0
+        self._acted_at = self._clock()
         self._reported = False
         self._reporter = Reporter(self.rollout, self._reports, self.router_id) if self._reports is not None else None
 
@@ -203,6 +204,7 @@ class Follower(Background):
                 return before
             self.current = snapshot
             self.observers.settled(previous, snapshot)
+        self._acted_at = self._clock()
         # no thread is woken for the report: a thousand routers act first, then report
         self._report_at = self._clock() + random.uniform(*_REPORT_AFTER)  # noqa: S311  # no secret
         if snapshot.standing is RouterState.CORRUPT:
@@ -320,7 +322,7 @@ class Follower(Background):
         assert self._reporter is not None
         now = self._clock()
         try:
-            self._reporter.report(self.current, now, time.time())
+            self._reporter.report(self.current, now, time.time(), acted_at=self._acted_at)
         except (Unavailable, AccessDenied, BadDocument) as error:
             self._note(Happening.REPORT_FAILED)
             if self._reported or self._counts[Happening.REPORT_FAILED] == 1:

@@ -32,6 +32,8 @@ class Report:
     """One router's report. ``revision`` and ``generation`` are of the flag it has acted on; ``canary_percent`` (0 to
     100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds. ``version``: of the
     SDK, "" for one that did not say: services are updated at other times than controllers.
+    100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds. ``acted_for``: how
+    long it had acted on it when it reported, in seconds; 0 where it does not say. So no two clocks are compared.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Report:
     canary_percent: float
     at: float
     version: str = ""
+    acted_for: float = 0.0
 
     @property
     def on_control(self) -> bool:
@@ -60,6 +63,7 @@ def to_document(report: Report) -> bytes:
             "canary_percent": report.canary_percent,
             "at": to_iso(report.at),
             "version": report.version,
+            "acted_for": round(report.acted_for, 3),
         }
     ).encode()
 
@@ -78,6 +82,7 @@ def from_document(value: bytes) -> Report:
         canary_percent=fields.number("canary_percent"),
         at=fields.time("at"),
         version=fields.optional_text("version") or "",
+        acted_for=max(fields.optional_number("acted_for") or 0.0, 0.0),
     )
 
 
@@ -145,15 +150,18 @@ class Reporter:
         """When to call `report` next, not before ``earliest``: at once if there is news, else to renew the lease."""
         return self._key.due_at(_news(snapshot), earliest)
 
-    def report(self, snapshot: ObeyedFlag, now: float, wall: float) -> None:
-        """Renew the lease if it is time, and write what is new. Raises Unavailable, AccessDenied, BadDocument."""
-        self._key.put(_news(snapshot), lambda: to_document(self._of(snapshot, wall)), now)
+    def report(self, snapshot: ObeyedFlag, now: float, wall: float, *, acted_at: float) -> None:
+        """Renew the lease if it is time, and write what is new. Raises Unavailable, AccessDenied, BadDocument.
+
+        ``acted_at``: since when the snapshot is obeyed.
+        """
+        self._key.put(_news(snapshot), lambda: to_document(self._of(snapshot, wall, now - acted_at)), now)
 
     def close(self) -> None:
         """Withdraw the report, if the store answers."""
         self._key.close()
 
-    def _of(self, snapshot: ObeyedFlag, wall: float) -> Report:
+    def _of(self, snapshot: ObeyedFlag, wall: float, acted_for: float) -> Report:
         return Report(
             id=self.id,
             rollout=self._rollout,
@@ -163,6 +171,7 @@ class Reporter:
             canary_percent=snapshot.canary_percent,
             at=wall,
             version=__version__,
+            acted_for=acted_for,
         )
 
 

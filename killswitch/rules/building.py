@@ -213,6 +213,7 @@ class _Builder:
             plan=plan,
             slow=slow,
             alerts=read_alerts(spec.alerts, spec.rollout),
+            drill=spec.drill.settings(),
             file=file,
             digest=digest,
             lines=_lines(self._document),

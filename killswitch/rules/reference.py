@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from killswitch.generated_files import write_or_check
 from killswitch.model import Selector
 from killswitch.rules.counter_advice import counter_advice
+from killswitch.rules.drill_keys import DrillSpec
 from killswitch.rules.editor_schema import json_schema_text
 from killswitch.rules.limits import limits_in_words
 from killswitch.rules.loading import load_text
@@ -159,6 +160,7 @@ def _keys() -> Iterator[str]:
         ("Keys of a cap", SpendCapSpec, "`spend.caps`, a list: "),
         ("Keys of `plan`", PlanSpec, ""),
         ("Keys of a stage", PlanStageSpec, "`plan.stages`, a list: "),
+        ("Keys of `drill`", DrillSpec, ""),
         ("Keys of `slow`", SlowSpec, ""),
         ("Keys of `slow.users`", SlowUsersSpec, ""),
         ("Keys of a slow signal", SlowSignalSpec, "`slow.signals.<name>`: "),

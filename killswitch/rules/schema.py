@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from killswitch.model import Decide, Mode, PageSettings
 from killswitch.page_addresses import SILENT, PageAddresses
 from killswitch.rules.alert_keys import AlertsSpec, alerts_by_action
+from killswitch.rules.drill_keys import DrillSpec
 from killswitch.rules.page_keys import MailAddresses, OpsgenieName, Receivers, TeamsName
 from killswitch.rules.plan_keys import PlanSpec, plan_by_name
 from killswitch.rules.presets import DEFAULT_PRESET
@@ -379,3 +380,4 @@ class RuleFile(Strict):
         "(docs/alerts-in.md)",
         examples=["trip"],
     )
+    drill: DrillSpec = Field(default_factory=DrillSpec, description="rehearsals of a trip, and when they are made")

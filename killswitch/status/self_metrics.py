@@ -26,6 +26,7 @@ class SelfMetrics:
         self._add_rollouts()
         self._add_cycles_and_trips()
         self._add_surroundings()
+        self._add_drills()
 
     def _add_rollouts(self) -> None:
         self.last_good_evaluation = self._gauge(
@@ -94,6 +95,25 @@ class SelfMetrics:
         )
         self.slack_socket_connected.set(math.nan)
         self.heartbeat_calls = self._counter("killswitch_heartbeat_calls", "Calls of the dead man's switch.", "outcome")
+
+    def _add_drills(self) -> None:
+        self.drill_last = self._gauge(
+            "killswitch_drill_last_timestamp_seconds",
+            "When a drill of it last passed; 0 for never.",
+            "rollout",
+        )
+        self.drill_ok = self._gauge(
+            "killswitch_drill_ok", "1 if the last drill passed and no scheduled one was missed since.", "rollout"
+        )
+        self.drill_seconds = self._gauge(
+            "killswitch_drill_seconds", "How long each leg of the rollout's last drill took.", "rollout", "leg"
+        )
+        self.drill_worst = self._gauge(
+            "killswitch_drill_worst_seconds", "The slowest rollback of the rollout's kept drills.", "rollout"
+        )
+        self.drill_due = self._gauge(
+            "killswitch_drill_due_timestamp_seconds", "When the rollout's next scheduled drill is due.", "rollout"
+        )
 
     def _gauge(self, name: str, said: str, *labels: str) -> Gauge:
         return Gauge(name, said, labels, registry=self.registry)

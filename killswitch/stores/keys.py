@@ -35,6 +35,11 @@ ROLE_HEALTH = ROOT + "role-health/"
 GATES = ROOT + "gates/"
 GATE_NEWEST = ROOT + "gate-newest/"
 GATE_EVIDENCE = ROOT + "gate-evidence/"
+DRILLS = ROOT + "drills/"
+DRILL_INCIDENTS = ROOT + "drill-incidents/"
+DRILL_REQUESTS = ROOT + "drill-requests/"
+DRILLS_OPEN = ROOT + "drills-open/"
+DRILL_STANDINGS = ROOT + "drill-standings/"
 
 
 def flag(rollout: str) -> str:
@@ -266,3 +271,38 @@ def gate_evidence(rollout: str, generation: int) -> str:
 def gate_evidences(rollout: str) -> str:
     """The prefix of what all generations of one rollout rest on."""
     return f"{GATE_EVIDENCE}{rollout}/"
+
+
+def drill(rollout: str, number: int) -> str:
+    """The record of one drill; ``number`` counts those of the rollout from 1."""
+    return f"{drills(rollout)}{number:06d}"
+
+
+def drills(rollout: str) -> str:
+    """The prefix of all kept drills of one rollout."""
+    return f"{DRILLS}{rollout}/"
+
+
+def drill_incident(rollout: str, number: int) -> str:
+    """The incident that a trip would have written. It is not under `INCIDENTS`: nothing counts a drill as one."""
+    return f"{DRILL_INCIDENTS}{rollout}/{number:06d}"
+
+
+def drill_request(rollout: str) -> str:
+    """A person asks for a drill; it is under the lease of the asking process, so that none is made after that ended."""
+    return DRILL_REQUESTS + rollout
+
+
+def drill_open(rollout: str) -> str:
+    """Exists while a drill of the rollout is under way, whoever runs it; it says which."""
+    return DRILLS_OPEN + rollout
+
+
+def drill_runner(rollout: str) -> str:
+    """Exists, under its lease, while the process that runs the rollout's drill is alive."""
+    return claim(f"drills/{rollout}")
+
+
+def drill_standing(rollout: str) -> str:
+    """The last and the worst drill of the rollout, and when the next is due."""
+    return DRILL_STANDINGS + rollout

@@ -24,6 +24,7 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | claims, releases, attempts, marks, old entries (`pages/store_ledger.py`) | 2 an entry | 2 an entry | `portions` |
 | live spend (`spend/live_counting.py`) | 4 a scope | 4 a scope | `portions` |
 | caps of rule files (`spend/ruling.py`) | 1 a cap | 1 a cap | `portions` |
+| a drill's begin (`drill/commit.py`), its end (`drill/keeping.py`) | 6 + 3; 3 | 7; 5 + 20 old ones | fixed |
 | how far routers have followed (`trips/propagation.py`), refused rules (`daemon/daemon.py`) | 1 | 2 | fixed |
 | what probes have found (`gate/daily_probes.py`) | 1 a role | 1 a role + its pages | `portions` |
 | both cohorts around a trip (`controller/trip_trends.py`) | 1 | 1 | fixed; 64 KiB at most |

@@ -172,7 +172,7 @@ class Flips(StoredFlags):
             return TripResult(TripOutcome.SUPERSEDED)
         if request.armed_at is not None and flag.armed_at != request.armed_at:
             return TripResult(TripOutcome.SUPERSEDED)
-        if flag.trip is not None:
+        if flag.trip is not None and not flags.drilled(flag):
             # documents hold milliseconds, a person's clock gives more
             ours = sent and flag.trip.by == request.draft.by and abs(flag.trip.at - request.at) < _MILLISECOND
             if ours:
@@ -205,7 +205,15 @@ class Flips(StoredFlags):
             Put(flag_key, flag_document(tripped)),
             Put(key, incident_document(record)),
             into_outbox(_page(record, request), at=self._wall()),
-            *line_of(request.rollout, stored, tripped, at=self._wall(), by=request.draft.by, origin=self._origin),
+            *line_of(
+                request.rollout,
+                stored,
+                tripped,
+                at=self._wall(),
+                by=request.draft.by,
+                origin=self._origin,
+                deed=Deed.TRIP if flags.drilled(stored.flag) and not request.pin else None,
+            ),
         ]
         return Part(request.rollout, (Compare(flag_key, stored.revision), Compare(key, 0)), writes)
 

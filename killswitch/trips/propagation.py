@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import Flag, drilled
 from killswitch.flags.incident import RoutersFollowed
 from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.flags.incident import to_document as incident_document
@@ -74,7 +74,9 @@ class Propagation:
         it; the others look once, after it should have, because it may have died.
         """
         tripped = {
-            (flag.rollout, flag.generation): flag.trip for flag in flags if not flag.armed and flag.trip is not None
+            (flag.rollout, flag.generation): flag.trip
+            for flag in flags
+            if not flag.armed and flag.trip is not None and not drilled(flag)
         }
         with self._lock:
             first, before = self._noticed is None, self._noticed or frozenset()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from killswitch.drill_settings import DrillSettings
 from killswitch.flags.flag import AA, SHADOW
 from killswitch.model import (
     Decide,
@@ -393,6 +394,7 @@ def _judged_as(armed: ArmedRollout) -> Rollout:
         page=PageSettings(),
         shadow=ShadowSettings(),
         spend=SpendSettings(),
+        drill=DrillSettings(),
         trip_when_blind_after=None,
         file="",
         digest="",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from killswitch.pages import drowning_events
 from killswitch.pages.page import Page, PageKind
 
-# What these continue is over: a problem, a trip, a question to a person (READY, COMPLETE), or a test.
+# What these continue is over: a problem, a trip, a question to a person (READY, COMPLETE), a test, or a drill.
 _OF_A_TRIP = frozenset({PageKind.RE_ARMED, PageKind.ENDED})
-_ENDING = _OF_A_TRIP | {PageKind.RECOVERED, PageKind.ADVANCED, PageKind.ROLLED_OUT, PageKind.TEST}
+_ENDING = _OF_A_TRIP | {PageKind.RECOVERED, PageKind.ADVANCED, PageKind.ROLLED_OUT, PageKind.TEST, PageKind.DRILL}
 # these keep an alert open until something ends it
 KEEP_OPEN = frozenset({"pagerduty", "opsgenie", "alertmanager"})
 

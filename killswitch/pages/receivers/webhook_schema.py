@@ -66,6 +66,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "incident": "the incident's id",
         "percent_before": "the canary's share of users before the trip, 0 to 100",
         "exposed": "how many users and requests the canary had",
+        "drill": "true on pages of a drill: what the page says was rehearsed, with a made-up breach",
         "automatic": "whether a controller tripped; false for a person",
         "by": "the controller or the person",
         "window_seconds": "how many seconds the values under `rules` cover; null where nothing was judged",

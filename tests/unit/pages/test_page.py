@@ -28,6 +28,7 @@ from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.pages.trial_page import trial
 from killswitch.wording import plain
+from tests.doubles.drills import drill_pages
 from tests.doubles.pages import (
     AT,
     BREACH,
@@ -107,6 +108,7 @@ def one_of_each() -> list[Page]:
         spend_events.spend_unknown(flag, "no price of 'model-new' is known", at=AT, settings=SETTINGS),
         *role_pages(AT, SETTINGS),
         trial("support-copilot", SETTINGS, severity="critical", by="ann@host", at=AT, identity="1f"),
+        *drill_pages(),
         digest.digest_of([trip_page(), trip_page("other")]),
     ]
 

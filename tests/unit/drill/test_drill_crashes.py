@@ -1,0 +1,132 @@
+"""A drill whose process dies, or whose store fails, at each call: the flag is what it was, and the drill ends."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from killswitch.drill.record import DrillOutcome
+from killswitch.flags.flag import Flag
+from killswitch.pages.page import PageKind
+from killswitch.stores import keys
+from tests.doubles.drills import NAME, DrilledWorld
+from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
+
+QUIET = 'drill: {quiet: "* * * * *"}\n'
+CRASHES = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
+HEIR_AFTER = 16.0  # seconds: the claim of a dead replica has ended
+
+
+def struck(fault: Fault, *, live: bool) -> list[tuple[int, DrilledWorld]]:
+    """The world after a fault at each call of the replica that makes the drill, and then an heir's look."""
+    found: list[tuple[int, DrilledWorld]] = []
+    for number in itertools.count():
+        world = DrilledWorld(QUIET)
+        store = world.drills._store
+        assert isinstance(store, MemoryStore)
+        before = len(store.calls)
+        struck_once: list[Call] = []
+
+        def strike(call: Call, at: int = before + number, hits: list[Call] = struck_once) -> Fault | None:
+            if hits and fault in CRASHES:
+                return Fault.CRASH_BEFORE  # a dead process gives no lease back
+            if call.number != at:
+                return None
+            hits.append(call)
+            return fault
+
+        store.fault = strike
+        world.ask(live=live)
+        with contextlib.suppress(Crash):
+            world.drills.look()
+            store.fault = lambda _: None
+            looks_again(world)
+        if not struck_once:
+            return found
+        for late in range(3):  # an heir, and the next looks of whoever lives
+            world.sleep(HEIR_AFTER + late)
+            world.replicas["kill-1"].look()
+        found.append((number, world))
+    raise AssertionError
+
+
+def looks_again(world: DrilledWorld) -> None:
+    for _ in range(3):
+        world.sleep(6.0)
+        world.drills.look()
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_rehearsal_leaves_the_flag_as_it_was(fault: Fault) -> None:
+    """Whatever strikes at whichever call, no router can have read another document."""
+    for number, world in struck(fault, live=False):
+        flags = world.flags_ever()
+        assert all(flag == flags[0] for flag in flags), f"{fault} at call {number}"
+        assert len({change.value for change in world.server.history if change.key == keys.flag(NAME)}) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.FAIL_BEFORE])
+def test_no_drill_stays_under_way(fault: Fault) -> None:
+    """Whoever is left ends it, and a drill that was not timed is paged as failed."""
+    for number, world in struck(fault, live=False):
+        assert not world.server.list(keys.DRILLS_OPEN).items, f"{fault} at call {number}"
+        outcomes = [one.outcome for one in world.kept()]
+        assert DrillOutcome.UNDER_WAY not in outcomes
+        assert len(world.pages(PageKind.DRILL_FAILED)) == outcomes.count(DrillOutcome.FAILED)
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.FAIL_BEFORE])
+def test_a_live_drill_gives_the_same_users_the_canary_again(fault: Fault) -> None:
+    """Whatever strikes at whichever call: the same percent and stage, in at most one later generation each."""
+    for number, world in struck(fault, live=True):
+        first = world.flags_ever()[0]
+        flag = world.flag
+        assert flag is not None
+        assert flag.armed, f"{fault} at call {number}"
+        assert shown(flag) == shown(first)
+        assert not world.server.list(keys.INCIDENTS).items
+
+
+def shown(flag: Flag) -> tuple[object, ...]:
+    return flag.stage, flag.canary_percent, flag.control, flag.canary, flag.salt
+
+
+def paused(world: DrilledWorld, begins: float, ends: float) -> Callable[[Call], Fault | None]:
+    """A store that answers nothing from ``begins`` to ``ends`` seconds from now."""
+    began = world.clock.monotonic()
+
+    def strike(_: Call) -> Fault | None:
+        since = world.clock.monotonic() - began
+        return Fault.FAIL_BEFORE if begins <= since < ends else None
+
+    return strike
+
+
+def test_a_store_that_pauses_during_it_is_waited_for() -> None:
+    """Routers and receivers have answered by the time it comes back."""
+    world = DrilledWorld()
+    store = world.drills._store
+    assert isinstance(store, MemoryStore)
+    store.fault = paused(world, 0.5, 8.0)
+    record = world.drilled()
+    assert record.outcome is DrillOutcome.PASSED, record.problems
+
+
+def test_a_store_that_pauses_for_long_ends_a_live_drill_when_it_is_back() -> None:
+    """Everyone stays on control while it pauses; then the canary has its users again."""
+    world = DrilledWorld(QUIET)
+    store = world.drills._store
+    assert isinstance(store, MemoryStore)
+    store.fault = paused(world, 0.5, 300.0)
+    world.ask(live=True)
+    world.drills.look()
+    assert world.flag is not None
+    assert not world.flag.armed
+    world.sleep(200.0)
+    world.drills.look()
+    assert world.flag is not None
+    assert world.flag.armed
+    assert world.kept()[0].outcome is DrillOutcome.FAILED
