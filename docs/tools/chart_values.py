@@ -24,10 +24,12 @@ FREE = {"type": "object"}
 RULES = {"type": "array", "items": {"type": "object"}}
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 SWITCH = {"type": "boolean"}
+SOME_TEXT = {"type": "string", "minLength": 1}
+# not "propertyNames": helm says of a name that is refused where it is not
 FILES = {
     "type": "object",
-    "propertyNames": {"pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$"},
-    "additionalProperties": {"type": "string", "minLength": 1},
+    "patternProperties": {"^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$": SOME_TEXT},
+    "additionalProperties": False,
 }
 
 
@@ -57,7 +59,9 @@ class Value:
 
 
 def _settings_schema(names: list[str], value: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "propertyNames": {"enum": sorted(names)}, "additionalProperties": value}
+    fields = Settings.model_fields
+    properties = {name: {"description": fields[name].description or "", **value} for name in sorted(names)}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 _SETTING = {"type": ["string", "boolean", "integer"]}
@@ -191,7 +195,7 @@ def _access() -> Iterator[Value]:
     yield Value(
         "secret.create",
         {},
-        {"type": "object", "propertyNames": _KEY, "additionalProperties": {"type": "string", "minLength": 1}},
+        {"type": "object", "patternProperties": {_KEY["pattern"]: SOME_TEXT}, "additionalProperties": False},
         "Keys and values of a Secret that the chart makes. They are kept in the release: better make it yourself.",
         {"slack-token": "not-a-token"},
     )
