@@ -30,6 +30,7 @@ from killswitch.cli.invocation import (
     show,
 )
 from killswitch.cli.role_settings import roles_of
+from killswitch.cli.slack_presses import asks_slack
 from killswitch.daemon.settings import Settings, load_settings
 from killswitch.daemon.wiring import build_pagers, build_store
 from killswitch.errors import AccessDenied, BadRules, KillswitchError, Unavailable, UnknownRollout
@@ -51,6 +52,7 @@ from killswitch.preflight.doctor import examine
 from killswitch.preflight.fleet_seen import AskFleet, FleetSeen, fleet_seen
 from killswitch.preflight.page_checks import examine_pages
 from killswitch.preflight.permission_checks import examine_excess, examine_permissions
+from killswitch.preflight.press_checks import examine_presses
 from killswitch.preflight.role_checks import examine_roles
 from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_spool
 from killswitch.preflight.source_checks import no_source
@@ -205,7 +207,8 @@ def _counters(source: Source) -> AskCounters | None:
 
 def _pages(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
     pagers, fallback = build_pagers(settings)
-    return list(examine_pages(rollouts, [*pagers, *([fallback] if fallback is not None else [])]))
+    receivers = [*pagers, *([fallback] if fallback is not None else [])]
+    return [*examine_pages(rollouts, receivers), *examine_presses(rollouts, asks_slack(settings))]
 
 
 def _roles(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:

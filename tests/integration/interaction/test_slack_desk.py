@@ -14,7 +14,7 @@ from killswitch.pages.receivers.slack_buttons import Button, to_value
 from tests.doubles.clock import VirtualClock
 from tests.doubles.http_double import Answer
 from tests.doubles.slack_payloads import ANN, BOB, CHANNEL, EVE, MESSAGE, press, submission
-from tests.doubles.slack_workspace import GROUP, SlackWorkspace
+from tests.doubles.slack_workspace import BOT_TOKEN, GROUP, SlackWorkspace
 from tests.integration.interaction.pressing import changes, pressed, refused, submitted
 from tests.integration.interaction.replicas import Replica
 from tests.unit.interaction.pressed import ROLLOUT, Scene, rollouts
@@ -329,7 +329,7 @@ def test_answers_go_to_no_address_but_slacks(one: Replica, slack: SlackWorkspace
 
 def test_no_answer_or_log_holds_a_token(one: Replica, slack: SlackWorkspace, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    slack.failing["users.info"] = Answer(500, b"xoxb-workspace-0123456789")
+    slack.failing["users.info"] = Answer(500, BOT_TOKEN.encode())
     pressed(one, Button.HOLD)
     assert "xoxb" not in caplog.text + "".join(slack.said())
 
