@@ -104,4 +104,6 @@ class DrillGauges:
             for family, value in ((metrics.drill_worst, one.worst), (metrics.drill_due, one.due)):
                 if value is not None:
                     family.labels(name).set(value)
+                else:  # a schedule that was taken away would be overdue for ever
+                    family.remove_by_labels({"rollout": name})
         self._shown = dict(standings)

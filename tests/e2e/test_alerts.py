@@ -44,6 +44,7 @@ FIRING: dict[str, Series] = {
     "KillswitchTripNotCommitted": [('killswitch_trips_under_way{pod="1"}', "1x30")],
     "KillswitchReloadFailed": [('killswitch_rules_reload_ok{pod="1"}', "0x30")],
     "KillswitchArmedWithoutRules": [('killswitch_rollouts_without_rules{pod="1"}', "1x30")],
+    "KillswitchDrillMissed": [('killswitch_drill_ok{rollout="a",pod="1"}', "0x30")],
     "KillswitchMissesTicks": [('killswitch_missed_ticks_total{pod="1"}', "0+1x30")],
     "KillswitchOneReplica": [('killswitch_build_info{pod="1"}', "1x30")],
 }
@@ -74,6 +75,10 @@ QUIET: Series = [
     ('killswitch_last_good_evaluation_timestamp_seconds{rollout="d",pod="1"}', "1x30"),
     ('killswitch_rollout_armed{rollout="e",pod="1"}', "1x30"),
     ('killswitch_canary_percent{rollout="e",pod="1"}', "0x30"),
+    # one drill passed, and the next is due in a day; of another rollout there has been none, and none is scheduled
+    ('killswitch_drill_ok{rollout="a",pod="1"}', "1x30"),
+    ('killswitch_drill_due_timestamp_seconds{rollout="a",pod="1"}', "86400x30"),
+    ('killswitch_drill_last_timestamp_seconds{rollout="a",pod="1"}', "1x30"),
     ('killswitch_store_up{pod="1"}', "1x30"),
     ('killswitch_store_up{pod="2"}', "0x30"),
     ('killswitch_trips_under_way{pod="1"}', "0x30"),
@@ -154,6 +159,17 @@ def test_two_minutes_without_a_good_evaluation_fire(age: int, firing: bool, tmp_
     series = [*FIRING["KillswitchNoGoodEvaluation"][:2]]
     series.append(('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="1"}', f"{600 - age}x30"))
     ask_promtool("KillswitchNoGoodEvaluation", series, tmp_path, firing=firing, at=timedelta(minutes=10))
+
+
+@pytest.mark.parametrize(("late", "firing"), [(timedelta(hours=3), False), (timedelta(hours=5), True)])
+def test_a_drill_that_no_replica_begins_fires(late: timedelta, firing: bool, tmp_path: Path) -> None:
+    """It was due an hour after the epoch. Until it is counted as missed, three hours late, no one need look."""
+    series = [
+        ('killswitch_drill_ok{rollout="a",pod="1"}', "1x600"),
+        ('killswitch_drill_due_timestamp_seconds{rollout="a",pod="1"}', "3600x600"),
+    ]
+    at = timedelta(hours=1) + late
+    ask_promtool("KillswitchDrillMissed", series, tmp_path, firing=firing, at=at)
 
 
 def test_flags_that_cannot_be_read_may_be_armed(tmp_path: Path) -> None:
