@@ -49,6 +49,7 @@ from killswitch.preflight.checks import (
     TryWriting,
 )
 from killswitch.preflight.doctor import examine
+from killswitch.preflight.drill_checks import examine_drills
 from killswitch.preflight.fleet_seen import AskFleet, FleetSeen, fleet_seen
 from killswitch.preflight.page_checks import examine_pages
 from killswitch.preflight.permission_checks import examine_excess, examine_permissions
@@ -166,7 +167,11 @@ def _examined(
         version=__version__,
         all_rules=all_rules,
     )
-    outside = [] if alone else [*_pages(settings, rollouts), *_spool(), *_roles(settings, rollouts)]
+    outside = (
+        []
+        if alone
+        else [*_pages(settings, rollouts), *_spool(), *_roles(settings, rollouts), *_drills(settings, rollouts)]
+    )
     with progress_bar("examining") as progress:
         return [*outside, *examine(setup, progress)]
 
@@ -222,6 +227,18 @@ def _roles(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
         stored, _ = Switch(opened, wall=time.time, by=person(), origin=ORIGIN).everything()
         flags = {name: each.flag for name, each in stored.items() if each.flag is not None}
         return list(examine_roles(opened, rollouts, configs, flags, now=time.time()))
+    except KillswitchError:
+        return []  # the checks of the store say it
+    finally:
+        opened.close()
+
+
+def _drills(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
+    opened = build_store(settings)
+    try:
+        stored, _ = Switch(opened, wall=time.time, by=person(), origin=ORIGIN).everything()
+        flags = {name: each.flag for name, each in stored.items() if each.flag is not None}
+        return list(examine_drills(opened, rollouts, flags, now=time.time()))
     except KillswitchError:
         return []  # the checks of the store say it
     finally:

@@ -31,9 +31,8 @@ _MAX_BYTES = 4096
 class Report:
     """One router's report. ``revision`` and ``generation`` are of the flag it has acted on; ``canary_percent`` (0 to
     100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds. ``version``: of the
-    SDK, "" for one that did not say: services are updated at other times than controllers.
-    100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds. ``acted_for``: how
-    long it had acted on it when it reported, in seconds; 0 where it does not say. So no two clocks are compared.
+    SDK, "" for one that did not say: services are updated at other times than controllers. ``acted_for``: how long it
+    had acted on it when it reported, in seconds; 0 where it does not say. So no two clocks are compared.
     """
 
     id: str

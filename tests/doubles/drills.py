@@ -145,7 +145,7 @@ class DrilledWorld:
 
     def put_report(self, router: str, revision: int, percent: float, *, acted_for: float = 0.0) -> None:
         standing = "tripped" if percent == 0.0 else "armed"
-        report = Report(router, NAME, revision, 1, standing, percent, self.clock.wall(), acted_for)
+        report = Report(router, NAME, revision, 1, standing, percent, self.clock.wall(), acted_for=acted_for)
         item = self.server.get(keys.router(NAME, router))
         if item is None or to_document(report) != item.value:
             self.server.commit(router, (), (Put(keys.router(NAME, router), to_document(report)),))
