@@ -30,6 +30,7 @@ ABOUT = {
     "interaction": "Slack's buttons and command",
     "alerts": "other systems' alarms act",
     "drill": "a trip, rehearsed",
+    "incidents": "one incident told in order",
     "trips": "taking traffic away",
     "fleet": "what replicas know of each other",
     "status": "what the newest cycle says",

@@ -33,6 +33,8 @@ COMMANDS = {
     "spend": "Show what each scope has spent, its caps, and the forecast.",
     "slow": "Show what users said and did days later, in both cohorts.",
     "explain": "Show the state of a rollout, the reason, and its incidents.",
+    "incidents": "List every trip that the flag store keeps.",
+    "incident show": "Tell one incident in order, for a post-mortem.",
     "log": "Show who changed a rollout's flag, from where, and why.",
     "arm": "Arm a rollout: give the canary its share of users.",
     "stage": "Raise or lower the canary's share of an armed rollout.",
@@ -76,6 +78,7 @@ COMMANDS = {
 }
 # the first words of commands of two words, and what the list shows for them
 GROUPS = {
+    "incident": "One incident: what happened when, and what is not known.",
     "role": "A role: which model services get that ask for it.",
     "roles": "All roles as a JSON file that belongs in git.",
     "gate": "The promotion gate: a golden set, four numbers, a verdict.",

@@ -20,6 +20,8 @@ from killswitch.alerts.desk import AlertDesk
 from killswitch.flags import incident as incidents
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import State
+from killswitch.incidents.reading import sources_of
+from killswitch.incidents.story import story_of
 from killswitch.pages.events import re_armed
 from killswitch.stores import keys
 from killswitch.stores.opening import open_store
@@ -140,11 +142,22 @@ def test_one_trip_whoever_sends_it_how_often_and_never_again(two: TwoOfEach) -> 
     assert two.deeds("copilot") == ["arm", "trip", "rearm", "trip"]
     assert len(two.store.list(keys.incidents("copilot")).items) == 2
 
+    story = story_of(sources_of(two.store, "copilot.1"))
+    told = [entry.said for entry in story.timeline]
+    assert told[1:3] == ["alert CopilotErrors begins to fire", f"tripped by {_who(two, 1)}: all traffic to model-old"]
+    assert told[-1] == "re-armed by ann (command line): fixed"
+
     revision = two.store.list(keys.flag("copilot")).items[0].mod_revision
     for name in ("CopilotErrors", "CopilotLatency"):
         two.fire(name, "copilot", began=time.time() - 1, ends=time.time())
     wait_until(lambda: not any(sender.active() for sender in two.senders), "no alert is active")
     assert two.store.list(keys.flag("copilot")).items[0].mod_revision == revision
+
+
+def _who(two: TwoOfEach, generation: int) -> str:
+    item = two.store.get(keys.incident("copilot", generation))
+    assert item is not None
+    return incidents.from_document(item.value, rollout="copilot").by
 
 
 def test_a_store_that_is_paused_delays_a_trip_and_loses_none(two: TwoOfEach) -> None:
