@@ -8,7 +8,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.model import Rollout
 from killswitch.page_addresses import SETTINGS_OF, SILENT
-from killswitch.pages.receivers import Answering, KeyedByName, Pager
+from killswitch.pages.receivers import Answering, KeyedByName, Pager, Scoped
 from killswitch.preflight.checks import Check, Status
 
 _RECEIVER_PATIENCE = 10.0
@@ -22,6 +22,9 @@ def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> It
     names = [receiver.name for receiver in receivers]
     silent = {receiver.name: check for receiver in receivers if (check := _silent(receiver)) is not None}
     yield from silent.values()
+    for receiver in receivers:
+        if receiver.name not in silent and isinstance(receiver, Scoped):
+            yield from _scopes(receiver.name, receiver)
     taking = [name for name in names if name not in silent]
     if not {*names} - SILENT:
         fix = "set KILLSWITCH_SLACK_TOKEN_FILE, KILLSWITCH_PAGERDUTY_KEY_FILE or another receiver: docs/receivers.md"
@@ -43,6 +46,18 @@ def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> It
             fix = "set KILLSWITCH_SMTP_URL and KILLSWITCH_EMAIL_FROM, or remove `email` from `page`"
             yield Check(rollout.name, Status.WARNING, "no mail server: it sends no mail", fix)
         yield from _routes(rollout, names)
+
+
+def _scopes(name: str, receiver: Scoped) -> Iterator[Check]:
+    """What the receiver's token may not do."""
+    try:
+        missing = receiver.missing_scopes(Deadline(_RECEIVER_PATIENCE))
+    except KillswitchError:
+        return  # that it does not answer is said elsewhere
+    for scope, what in missing.items():
+        status = Status.WRONG if what == "no page can be sent" else Status.WARNING
+        fix = f"add the scope {scope} to the app and install it again: docs/slack.md"
+        yield Check(f"pages to {name}", status, f"{what}: its token lacks {scope}", fix)
 
 
 def _may_go_to(rollout: Rollout, receiver: str) -> bool:

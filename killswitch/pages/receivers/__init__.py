@@ -47,6 +47,15 @@ class Answering(Protocol):
 
 
 @runtime_checkable
+class Scoped(Protocol):
+    """A pager whose token may lack some of the rights that pages use."""
+
+    def missing_scopes(self, deadline: Deadline) -> dict[str, str]:
+        """Each scope that is missing, with what does not work without it. Raises as `Answering.answers`."""
+        ...
+
+
+@runtime_checkable
 class ThreadingPager(Protocol):
     """A pager that can send a page as a reply to an earlier one (in its thread)."""
 

@@ -23,6 +23,11 @@ from killswitch.pages.receivers.slack_markup import shortest_text
 
 _log = logging.getLogger(__name__)
 _DIGEST = "digest"
+_SCOPES = {"chat:write": "no page can be sent", SCOPE: "pages have no pictures"}
+_SCOPES_OF_BUTTONS = {
+    "users:read": "no button works",
+    "usergroups:read": "no button works for people whom a rule file allows by their group",
+}
 
 
 class SlackPager:
@@ -77,10 +82,11 @@ class SlackPager:
     def answers(self, deadline: Deadline) -> None:
         self._calls.call("auth.test", {}, deadline, change=False)
 
-    def missing_scopes(self, deadline: Deadline) -> tuple[str, ...]:
-        """Which scopes the token lacks; none where Slack does not say. Raises as `answers`."""
+    def missing_scopes(self, deadline: Deadline) -> dict[str, str]:
+        """Which scopes the token lacks, and what does not work; none where Slack does not say. Raises as `answers`."""
         given = self._calls.scopes(deadline)
-        return () if given is None else tuple(scope for scope in ("chat:write", SCOPE) if scope not in given)
+        wanted = {**_SCOPES, **(_SCOPES_OF_BUTTONS if self._buttons is not None else {})}
+        return {} if given is None else {scope: what for scope, what in wanted.items() if scope not in given}
 
     # --- keeping a message up to date -----------------------------------------------------------
 

@@ -104,6 +104,35 @@ def test_the_doctor_says_who_would_be_paged_and_who_would_not(rollout: Rollout) 
     assert ("pages", "ok") not in found(refused, Receiver("console"))  # standard output calls nobody
 
 
+class Scoped(Receiver):
+    """A receiver whose token lacks ``missing``."""
+
+    def __init__(self) -> None:
+        super().__init__("slack")
+        self.missing: dict[str, str] = {}
+
+    def missing_scopes(self, deadline: Deadline) -> dict[str, str]:
+        self.answers(deadline)
+        return self.missing
+
+
+def test_the_doctor_says_what_a_token_may_not_do(rollout: Rollout) -> None:
+    named = replace(rollout, page=PageSettings(slack="#oncall"))
+    receiver = Scoped()
+
+    def found() -> list[tuple[str, str]]:
+        checks = examine_pages([named], [receiver])
+        return [(check.status.value, check.found) for check in checks if check.about == "pages to slack"]
+
+    assert found() == []
+    receiver.missing = {"files:write": "pages have no pictures"}
+    assert found() == [("warning", "pages have no pictures: its token lacks files:write")]
+    receiver.missing = {"chat:write": "no page can be sent"}
+    assert found()[0][0] == "wrong"
+    receiver.trouble = AccessDenied("invalid_auth")
+    assert len(found()) == 1  # that it does not answer is said once
+
+
 def test_pagerduty_keys_are_looked_up_for_each_rollout(tmp_path: Path, rollout: Rollout) -> None:
     """A key that is missing is WRONG, or a warning where the default key serves; PagerDuty cannot be asked more."""
     (tmp_path / "key").write_text("k" * 32)

@@ -177,6 +177,14 @@ def test_asking_whether_slack_answers_posts_nothing(slack: SlackDouble, pager: S
         pager.answers(Deadline(5))
 
 
+def test_the_scopes_that_a_token_lacks_are_known(slack: SlackDouble, pager: SlackPager, token: Path) -> None:
+    assert pager.missing_scopes(Deadline(5)) == {}
+    slack.scopes = {"files:write"}
+    assert pager.missing_scopes(Deadline(5)) == {"chat:write": "no page can be sent"}
+    with_buttons = SlackPager(Secret.from_file(token), base_url=slack.base_url, buttons=lambda _: True)
+    assert {"users:read", "usergroups:read"} < set(with_buttons.missing_scopes(Deadline(5)))
+
+
 def test_a_later_page_is_a_reply_shown_in_the_channel_too(slack: SlackDouble, pager: SlackPager) -> None:
     """A later page is a reply in the thread, and is shown in the channel too."""
     reference = send(pager)
