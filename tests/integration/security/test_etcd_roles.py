@@ -172,6 +172,7 @@ MAY_WRITE = {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
         keys.plan_progress("x"), keys.slow_standing("x"), keys.advance("x", 1, 1),
+        keys.hold("x"), keys.incident_trend("x", 1),
     },
     "ledger": {keys.account("shadow:x", "day"), keys.ledger_owner("x")},
     "person": {
@@ -189,7 +190,7 @@ MAY_READ = {
         keys.router("x", "r1"),
         keys.baseline("x", 1),
         keys.approvals("x", 1),
-        keys.hold("x"),
+        keys.generation("x"),
         keys.role_report("r1"),
         keys.role_waiver("x"),
         keys.gate_run("x", "1"),
