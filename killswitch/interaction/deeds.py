@@ -14,7 +14,8 @@ from typing import TypeVar
 from killswitch import __version__
 from killswitch.errors import KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.flags.flag import AA, SHADOW, Flag, resolve_stage
-from killswitch.flags.incident import IncidentDraft
+from killswitch.flags.incident import Incident, IncidentDraft
+from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.flags.transitions import Actor, State
 from killswitch.interaction.once import PressNote, done_before, nonce_of, once
 from killswitch.model import PageSettings, Rollout
@@ -91,6 +92,14 @@ class Deeds:
                 f"at {date_and_time(flag.updated_at)}); use the newest message, or `killswitch status {name}`"
             )
         return stored
+
+    def incident(self, flag: Flag) -> Incident | None:
+        """The incident of a stopped flag; None where there is none, or it cannot be read. Never raises."""
+        try:
+            item = self._store.get(keys.incident(flag.rollout, flag.generation))
+            return None if item is None else incident_from_document(item.value, rollout=flag.rollout)
+        except KillswitchError:
+            return None
 
     def binding(self, rollout: str, trigger_id: str) -> tuple[StoredFlag, ButtonValue]:
         """The flag as it is now, and a value for a dialog that the slash command opens."""

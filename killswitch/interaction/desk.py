@@ -19,11 +19,11 @@ from killswitch.flags.flag import Flag
 from killswitch.interaction.allow_list import Profile
 from killswitch.interaction.commands import HELP, status_in_words
 from killswitch.interaction.deeds import Deeds, Done, in_words
-from killswitch.interaction.dialogs import LIVE_FOR, end_dialog, problems_with, rearm_dialog, still_visible
+from killswitch.interaction.dialogs import LIVE_FOR, end_dialog, followed, problems_with, rearm_dialog, still_visible
 from killswitch.interaction.payloads import Caller, Command, Place, Press, Submission, from_command, from_interaction
 from killswitch.interaction.people import People
 from killswitch.interaction.slack_api import SlackApi, SlackRefusal
-from killswitch.interaction.workers import Workers
+from killswitch.interaction.workers import WaitingOfEach, Workers
 from killswitch.model import Rollout
 from killswitch.net.credentials import Secret
 from killswitch.pages.receivers.slack_buttons import Button, ButtonValue
@@ -73,6 +73,7 @@ class FrontDesk:
         self._wall = wall
         self._monotonic = monotonic
         self._count = count
+        self._waiting = WaitingOfEach()
 
     # --- what Slack sends -----------------------------------------------------------------------
 
@@ -110,9 +111,19 @@ class FrontDesk:
         return Taken()
 
     def _taken(self, asked: Press | Submission | Command, what: str, do: Callable[[], Done | None]) -> Taken | None:
-        if self._workers.submit(lambda: self._do(asked.caller, asked.place, what, do)):
-            return Taken()
-        _log.error("too many presses in Slack wait; %s of %s was not taken", what, asked.caller.user)
+        user = asked.caller.user
+
+        def job() -> None:
+            try:
+                self._do(asked.caller, asked.place, what, do)
+            finally:
+                self._waiting.done(user)
+
+        if self._waiting.takes(user):
+            if self._workers.submit(job):
+                return Taken()
+            self._waiting.done(user)
+        _log.error("too many presses in Slack wait; %s of %s was not taken", what, user)
         self._count(what, "busy")
         return None
 
@@ -177,6 +188,7 @@ class FrontDesk:
         else:
             report = self._latest()
             seen = still_visible(None if report is None else report.reports.get(flag.rollout))
+            seen.append(followed(self._deeds.incident(flag)))
             view = rearm_dialog(flag, seen, self._deeds.stages(flag), value, place, opened_at=now)
         if opens.expired:
             raise Refused(_TOO_LATE)

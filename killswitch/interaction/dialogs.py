@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from killswitch.flags.flag import Flag
+from killswitch.flags.incident import Incident
 from killswitch.interaction.payloads import MAX_REASON, OTHER_USERS, REASON, STAGE, USERS, Place, Submission, metadata
 from killswitch.model import Finding, Verdict
 from killswitch.pages.receivers.slack_buttons import Button, ButtonValue
@@ -68,6 +69,15 @@ def still_visible(report: RolloutReport | None) -> list[str]:
     if known:
         return [f"No: {_sentence(one)}" for one in known[:10]]
     return ["It cannot be seen: a tripped canary has no requests to judge. Check what was fixed before you re-arm."]
+
+
+def followed(incident: Incident | None) -> str:
+    """Whether routers have followed the trip: a canary that some still serve would be re-armed under their users."""
+    routers = None if incident is None else incident.routers
+    if routers is None:
+        return "Whether routers have followed the trip is UNKNOWN"
+    at = f"of {routers.known} routers had followed the trip at {date_and_time(routers.at)}"
+    return f"{routers.followed} {at}" if routers.followed >= routers.known else f"ONLY {routers.followed} {at}"
 
 
 def problems_with(submission: Submission) -> dict[str, str] | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 THREADS = 4
 MAX_WAITING = 32
+MAX_WAITING_OF_ONE = 6
 
 
 class Workers:
@@ -50,3 +52,25 @@ class Workers:
                 job()
             except Exception:  # noqa: BLE001  a bug in one press must not end the thread
                 _log.exception("a press in Slack failed because of a bug")
+
+
+class WaitingOfEach:
+    """How many presses of each person wait or are being done, so that no one takes every place. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def takes(self, user: str) -> bool:
+        """Whether one more of this person is taken; it is counted until `done`."""
+        with self._lock:
+            if self._counts[user] >= MAX_WAITING_OF_ONE:
+                return False
+            self._counts[user] += 1
+            return True
+
+    def done(self, user: str) -> None:
+        with self._lock:
+            self._counts[user] -= 1
+            if self._counts[user] <= 0:
+                del self._counts[user]

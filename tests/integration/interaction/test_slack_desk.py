@@ -10,6 +10,7 @@ import pytest
 
 from killswitch.flags.change import Deed
 from killswitch.interaction.dialogs import LIVE_FOR
+from killswitch.interaction.workers import MAX_WAITING_OF_ONE
 from killswitch.pages.receivers.slack_buttons import Button, to_value
 from tests.doubles.clock import VirtualClock
 from tests.doubles.http_double import Answer
@@ -50,6 +51,7 @@ def test_a_rearm_asks_first_and_then_arms(one: Replica, scene: Scene, slack: Sla
     shown = json.dumps(view["blocks"], ensure_ascii=False)
     assert "Is the breach still visible?" in shown
     assert "It cannot be seen: a tripped canary has no requests to judge" in shown
+    assert "Whether routers have followed the trip is UNKNOWN" in shown
     assert "by kill-1: refusal_rate 8.7% over control" in shown
     said = submitted(one, view, reason="prompt fixed", stage="ramp_5", new_users=True)
     assert said == f"{ROLLOUT} is armed again: stage ramp_5, 5% of users, because: prompt fixed"
@@ -284,11 +286,25 @@ def test_a_dialog_that_waited_too_long_asks_slack_for_nothing(one: Replica, slac
     assert slack.said()[-1].startswith("Nothing was changed: ")
 
 
+def test_one_person_does_not_take_every_place(one: Replica, scene: Scene, slack: SlackWorkspace) -> None:
+    """Eve presses again and again while Slack is slow; Ann's press is taken all the same."""
+    slack.hang()
+    of_eve = press(Button.HOLD, scene.value(), user=EVE, response_url=slack.response_url())
+    taken = [one.desk.interaction(of_eve) for _ in range(40)]
+    of_ann = one.desk.interaction(press(Button.HOLD, scene.value(), response_url=slack.response_url()))
+    slack.release()
+    assert sum(one is not None for one in taken) == MAX_WAITING_OF_ONE
+    assert of_ann is not None
+    one.settled()
+    assert changes(scene) == [(Deed.HOLD, f"Ann Lee ({ANN})")]
+
+
 def test_too_many_presses_are_not_taken(one: Replica, scene: Scene, slack: SlackWorkspace) -> None:
     """So Slack shows that they failed, and nothing was done."""
     slack.hang()
-    payload = press(Button.HOLD, scene.value(), response_url=slack.response_url())
-    taken = [one.desk.interaction(payload) for _ in range(40)]
+    people = [ANN, *(f"U{number:08d}" for number in range(50))]
+    url = slack.response_url()
+    taken = [one.desk.interaction(press(Button.HOLD, scene.value(), user=user, response_url=url)) for user in people]
     slack.release()
     assert None in taken
     assert one.counted[("hold", "busy")] >= 1
