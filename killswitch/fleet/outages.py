@@ -10,14 +10,11 @@ is over after some good ticks in a row; what goes blind again soon after reopens
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
-from killswitch.model import PageSettings
-from killswitch.page_addresses import NO_ADDRESSES
+from killswitch.fleet.page_target import NO_TARGET, Target
 from killswitch.timestamps import to_iso
 
 # Two ticks in a row: one may be a hiccup, and the page must go out within three intervals of the outage's start.
@@ -37,28 +34,6 @@ _AHEAD = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Who is paged: one page an outage for each target."""
-
-    slack: str | None = None
-    mention: str | None = None
-    others: str = ""  # stands for all that a rule file says of other receivers; "" where it says nothing
-
-    @classmethod
-    def of(cls, settings: PageSettings) -> Target:
-        """Whom these settings page. Two rollouts with one target share a page, so nothing of it may differ."""
-        rest = (settings.pagerduty, *astuple(settings.addresses))
-        digest = hashlib.sha256(json.dumps(rest).encode()).hexdigest()[:16]
-        nothing = settings.pagerduty is None and settings.addresses == NO_ADDRESSES
-        return cls(settings.slack, settings.mention, "" if nothing else digest)
-
-    def digest(self, *more: str) -> str:
-        """What names this target in keys and ids."""
-        others = (self.others,) if self.others else ()
-        return hashlib.sha256(json.dumps([self.slack, self.mention, *others, *more]).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
 class Blind:
     """A rollout that no replica sees now. ``since``: its last good evaluation, or when it was first watched.
 
@@ -67,7 +42,7 @@ class Blind:
 
     since: float
     why: str
-    target: Target = Target()
+    target: Target = NO_TARGET
     family: str = ""
 
 
@@ -91,7 +66,7 @@ class Outage:
     since: float
     opened: float
     members: Mapping[str, BlindRollout]
-    target: Target = Target()
+    target: Target = NO_TARGET
     family: str = ""
     ended: float | None = None
     reopened: int = 0

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from killswitch.errors import OutcomeUnknown
 from killswitch.fleet.heartbeat import Heartbeat, alive, to_document
 from killswitch.fleet.outage_pages import Concerned, pages_of, trips_after
-from killswitch.fleet.outages import MISSED_TICKS, Blind, Outage, Target, next_outages
+from killswitch.fleet.outages import MISSED_TICKS, Blind, Outage, next_outages
+from killswitch.fleet.page_target import Target
 from killswitch.fleet.replica_clocks import ReplicaClocks, fleet_good_at
 from killswitch.fleet.session import Session
 from killswitch.fleet.stored_outages import StoredOutages

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from killswitch.flags.flag import Flag
+from killswitch.fleet.page_target import Target
 from killswitch.model import PageSettings
 from killswitch.pages import events
 from killswitch.pages.page import Page, PageKind, identified
@@ -95,7 +96,7 @@ class StoreOutage:
         concerned: Sequence[PageSettings],
         in_danger: Sequence[PageSettings],
     ) -> None:
-        """Page if it is time to, each channel and mention once.
+        """Page if it is time to, each target once.
 
         ``waiting``: sentences of breaches not acted upon, each beginning with its rollout's name and a colon.
 
@@ -109,7 +110,7 @@ class StoreOutage:
             whom = in_danger if outage.paged else [*in_danger, *concerned]
             outage.paged = True
             outage.paged_breaches |= breached
-            for settings in {(one.slack, one.mention): one for one in reversed(whom)}.values():
+            for settings in {Target.of(one): one for one in reversed(whom)}.values():
                 page = events.cannot_act(
                     rollouts,
                     controller=self._id,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from killswitch.errors import BadDocument, BadTransaction
-from killswitch.fleet.outages import BlindRollout, Outage, OutageChange, Target
+from killswitch.fleet.outages import BlindRollout, Outage, OutageChange
+from killswitch.fleet.page_target import Target
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys

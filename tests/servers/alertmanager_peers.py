@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -81,6 +82,11 @@ class AlertmanagerPeer:
             self._process.kill()
             self._process.wait(10)
         self._process = None
+
+    def forget(self) -> None:
+        """Remove what it has stored; only while it is stopped."""
+        assert self._process is None
+        shutil.rmtree(self.folder / "data")
 
     def pause(self) -> None:
         """SIGSTOP: connections are taken by the kernel, and nothing answers."""

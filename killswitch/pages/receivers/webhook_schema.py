@@ -278,6 +278,7 @@ def _lines() -> Iterator[str]:
     yield "|---|---|"
     yield "| `Idempotency-Key` | the page's id, the same for every copy; drop what you have seen |"
     yield "| `X-Killswitch-Possible-Repeat` | `true` where an earlier copy may have arrived |"
+    yield "| `webhook-id`, `webhook-timestamp`, `webhook-signature` | [signature](receivers.md#webhook) |"
     yield ""
     yield "[webhook.schema.json](webhook.schema.json) is the JSON Schema. The first seven names and their meanings are"
     yield "fixed. Names may be added: ignore those you do not know."

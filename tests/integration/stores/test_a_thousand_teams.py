@@ -13,7 +13,8 @@ from killswitch.flags.incident import to_document as incident_document
 from killswitch.flags.transitions import Actor
 from killswitch.fleet.heartbeat import Heartbeat
 from killswitch.fleet.heartbeat import to_document as heartbeat_document
-from killswitch.fleet.outages import Blind, Target, next_outages
+from killswitch.fleet.outages import Blind, next_outages
+from killswitch.fleet.page_target import Target
 from killswitch.fleet.stored_outages import MAX_PAGES_AT_ONCE, OutagesRead, StoredOutages
 from killswitch.model import PageSettings
 from killswitch.pages import events, outbox_entry

@@ -14,9 +14,12 @@ from killswitch.errors import BadDocument, OutcomeUnknown
 from killswitch.fleet.heartbeat import Heartbeat, alive
 from killswitch.fleet.heartbeat import from_document as heartbeat_from
 from killswitch.fleet.heartbeat import to_document as heartbeat_to
-from killswitch.fleet.outages import Blind, BlindRollout, Outage, OutageChange, Target, next_outages
+from killswitch.fleet.outages import Blind, BlindRollout, Outage, OutageChange, next_outages
+from killswitch.fleet.page_target import Target
 from killswitch.fleet.replica_clocks import ReplicaClocks, fleet_good_at
 from killswitch.fleet.stored_outages import OutagesRead, StoredOutages, from_document, to_document
+from killswitch.model import PageSettings
+from killswitch.page_addresses import PageAddresses
 from killswitch.stores import Item, Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Fault, MemoryServer, MemoryStore
@@ -284,3 +287,19 @@ def test_a_spoiled_heartbeat_is_no_sight(value: bytes) -> None:
         heartbeat_from(value)
     good = Item(keys.controller("b"), heartbeat_to(beat("b")), 3)
     assert list(alive([Item(keys.controller("a"), value, 2), good])) == [keys.controller("b")]
+
+
+def test_teams_that_differ_in_any_receiver_share_no_page() -> None:
+    """Two teams without a Slack channel would else share a page that only one of them gets."""
+    pages = [
+        PageSettings(),
+        PageSettings(slack="#a"),
+        PageSettings(pagerduty="a"),
+        PageSettings(addresses=PageAddresses(email=("a@example.org",))),
+        PageSettings(addresses=PageAddresses(email=("b@example.org",))),
+        PageSettings(addresses=PageAddresses(teams="a")),
+        PageSettings(addresses=PageAddresses(receivers=(("info", ()),))),
+    ]
+    assert len({Target.of(page) for page in pages}) == len({Target.of(page).digest() for page in pages}) == len(pages)
+    same = replace(pages[3], runbook="https://runbooks.example.org", severity="warning")
+    assert Target.of(same) == Target.of(pages[3])
