@@ -62,6 +62,7 @@ reference: $(STAMP) ## write what is generated again: reference pages, schemas, 
 	$(BIN)/python -m killswitch.pages.receivers.webhook_schema
 	$(BIN)/python -m docs.tools.reference
 	$(BIN)/python -m docs.tools.rooms
+	$(BIN)/python -m docs.tools.grafana
 compat: $(STAMP) servers ## the tests of other LiteLLM releases, then Kubernetes, and the integration tests against etcd 3.5, 3.6, Prometheus 3 (needs Go)
 	bash compat/run.sh $(VENV)
 soak: $(STAMP) servers ## faults at random: make soak SEED=7 MINUTES=60, then the full counts of the fault tests

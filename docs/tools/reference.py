@@ -21,6 +21,7 @@ from killswitch.cli.app import COMMANDS, imported
 from killswitch.daemon.settings import Settings
 from killswitch.generated_files import write_or_check
 from killswitch.pages.page import PageKind
+from killswitch.status.flag_metrics import FlagMetrics
 from killswitch.status.rule_metrics import MAX_RULES, RuleMetrics
 from killswitch.status.self_metrics import SelfMetrics
 
@@ -181,7 +182,8 @@ def metrics_page() -> Iterator[str]:
     yield from ("# Metrics", "", *note())
     yield from wrapped(
         "What the daemon exposes at `/metrics`, for dashboards and alerts. Alerts for it are in "
-        "[deploy/helm/files/alerts.yaml](../deploy/helm/files/alerts.yaml). "
+        "[deploy/helm/files/alerts.yaml](../deploy/helm/files/alerts.yaml), a dashboard for Grafana in "
+        "[deploy/grafana](../deploy/grafana/README.md). "
         "Metrics that the router SDK exposes in your own service are in [the router](router.md#what-is-counted)."
     )
     yield ""
@@ -192,6 +194,10 @@ def metrics_page() -> Iterator[str]:
     rules = [(one.name, one._labelnames, one.type, one.documentation) for one in RuleMetrics().describe()]  # noqa: SLF001
     yield from table(header, map(_metric, rules))
     yield from PROMQL
+    yield from ("", "## Flags", "")
+    yield from ("When things happened, for marks on a dashboard: the value is the time.", "")
+    flags = [(one.name, one._labelnames, one.type, one.documentation) for one in FlagMetrics().describe()]  # noqa: SLF001
+    yield from table(header, map(_metric, flags))
     yield from ("## Everything else", "")
     own = [one for one in vars(SelfMetrics("1")).values() if isinstance(one, MetricWrapperBase)]
     yield from table(

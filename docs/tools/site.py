@@ -19,6 +19,7 @@ PAGES = (
     "docs/*.md",
     "tests/README.md",
     "deploy/kustomize/README.md",
+    "deploy/grafana/README.md",
 )
 LINK = re.compile(r"\]\(<?([^)\s>#]+)[^)]*\)")
 

@@ -32,6 +32,7 @@ HEIRS_AFTER: Final = 60.0  # seconds after which another replica completes what 
 RECENT: Final = 2400.0  # seconds after a trip in which a picture of it is still made
 WRITTEN_AT_ONCE: Final = 20
 WITHIN: Final = 10.0
+REST: Final = 60.0  # seconds after an error, such as a permission that is missing
 _STEP: Final = Span.HOUR.step
 
 
@@ -45,6 +46,7 @@ class _Trip:
     by: str
     rules: tuple[str, ...]
     written: bool = False
+    rests_until: float = 0.0  # monotonic, after an error
 
     @property
     def since(self) -> float:
@@ -97,7 +99,8 @@ class TripTrends:
     def look(self) -> None:
         """Write what is new, and complete one trip that is old enough; to be called every second or so."""
         with self._lock:
-            tick, trips = self._tick, list(self._trips.values())
+            now = self._monotonic()
+            tick, trips = self._tick, [one for one in self._trips.values() if now >= one.rests_until]
         for trip in [one for one in trips if not one.written][:WRITTEN_AT_ONCE]:
             self._try(trip, self._write, tick)
         due = (one for one in trips if one.written and tick >= one.until + self._patience(one))
@@ -112,6 +115,7 @@ class TripTrends:
         try:
             write(trip, tick)
         except KillswitchError as error:
+            trip.rests_until = self._monotonic() + REST
             log.info("%s.%d: the course around its trip is not kept yet: %s", trip.rollout, trip.generation, error)
 
     def _write(self, trip: _Trip, tick: float) -> None:
@@ -132,7 +136,8 @@ class TripTrends:
             trend = self._memory.trend(trip.rollout, Span.HOUR, trip.until, since=trip.since)
             past = self._past(trip)
             if past is None and self._tick < trip.at + RECENT / 2:
-                return  # the metric store may answer later
+                trip.rests_until = self._monotonic() + REST  # the metric store may answer later
+                return
             whole = merged(trip.rollout, trip.since, trip.until, _STEP, [stored, trend, past])
             if not whole.empty:
                 revision = 0 if item is None else item.mod_revision

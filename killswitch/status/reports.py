@@ -160,6 +160,7 @@ def publish(report: CycleReport, previous: CycleReport | None, metrics: SelfMetr
             metrics.armed.labels(name).set(armed if known else math.nan)
             metrics.canary_percent.labels(name).set(percent if known else math.nan)
             metrics.findings(name, one.findings)
+        metrics.flag(name, one.flag)
         if one.last_good:
             metrics.last_good_evaluation.labels(name).set(one.last_good)
         level = logging.WARNING if one.action in _LOUD or one.unwatched or one.unreadable else logging.INFO

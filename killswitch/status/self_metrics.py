@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from killswitch.flags.flag import Flag
 from killswitch.model import Finding
+from killswitch.status.flag_metrics import FlagMetrics
 from killswitch.status.rule_metrics import RuleMetrics
 
 _TRIP_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 30, 60)
@@ -21,6 +23,8 @@ class SelfMetrics:
         self.registry = CollectorRegistry()
         self._rules = RuleMetrics()
         self.registry.register(self._rules)
+        self._flags = FlagMetrics()
+        self.registry.register(self._flags)
         self.build_info = self._gauge("killswitch_build_info", "Always 1.", "version")
         self.build_info.labels(version).set(1)
         self._add_rollouts()
@@ -128,6 +132,10 @@ class SelfMetrics:
         """Take over the newest findings. A rule that is no longer judged has no series."""
         self._rules.set(rollout, findings)
 
+    def flag(self, rollout: str, flag: Flag | None) -> None:
+        """Take over a flag as last read; None where there is none."""
+        self._flags.set(rollout, flag)
+
     def flags_read(self, at: float | None) -> None:
         """``at`` in Unix seconds, None for never."""
         self._flags_read_at.set(at or 0.0)
@@ -135,5 +143,6 @@ class SelfMetrics:
     def forget(self, rollout: str) -> None:
         """Drop the series of a rollout that no rule file names any more."""
         self._rules.forget(rollout)
+        self._flags.set(rollout, None)
         for family in (self.last_good_evaluation, self.armed, self.canary_percent, self.counter_falls):
             family.remove_by_labels({"rollout": rollout})
