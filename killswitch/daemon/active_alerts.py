@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from killswitch.daemon.settings import Settings
 from killswitch.deadline import Deadline
@@ -28,12 +28,23 @@ from killswitch.stores import Store, keys
 from killswitch.trips.incidents import StoredIncidents
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 10.0  # seconds for all peers
+_PATIENCE = 10.0  # seconds for all peers, and for reading incidents
+_MOST_INCIDENTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An alert that ended ``at`` (Unix seconds), which is to be said ``left`` times more."""
+
+    labels: Mapping[str, str]
+    at: float
+    left: int
 
 
 class ActiveAlerts:
     """``routed`` says whether a page's rule file lets Alertmanager have it. ``wall`` and ``monotonic`` give seconds.
 
+    While the store does not answer, what was last known to be open is sent again: an outage of the store ends no alert.
     An end is sent `INTERVALS_AHEAD` times, because a peer may miss one.
     """
 
@@ -52,46 +63,45 @@ class ActiveAlerts:
         self._settings = settings
         self._routed = routed
         self._wall = wall
-        self._incidents = StoredIncidents(store, monotonic=monotonic)
-        self._sent: dict[str, Mapping[str, str]] = {}
-        self._over: dict[str, tuple[Mapping[str, str], float, int]] = {}
+        self._incidents = StoredIncidents(store, monotonic=monotonic, reads=_MOST_INCIDENTS, within=_PATIENCE)
+        self._open: dict[str, Page] = {}
+        self._over: dict[str, _Ended] = {}
         self._running = threading.Lock()
 
     def look(self) -> None:
         """One sending. Never raises an error of the store or of a peer: what was not sent is sent at the next turn."""
         with self._running:
             try:
-                alerts = self._alerts()
+                self._read()
+            except KillswitchError as error:
+                _log.warning("open incidents cannot be read, the alerts known are sent again: %s", error)
+            now = self._wall()
+            ends = [one for over in self._over.values() for one in ended([over.labels], over.at)]
+            alerts = [alert(page, ends_at=now + self._pager.ahead) for page in self._open.values()] + ends
+            try:
                 if alerts:
                     self._pager.post(alerts, Deadline(_PATIENCE))
             except KillswitchError as error:
-                _log.warning("open incidents are not re-sent to Alertmanager now, trying again: %s", error)
+                _log.warning("Alertmanager has not taken the open incidents, trying again: %s", error)
+            self._over = {
+                reference: replace(over, left=over.left - 1) for reference, over in self._over.items() if over.left > 1
+            }
 
-    def _alerts(self) -> list[dict[str, Any]]:
-        now = self._wall()
+    def _read(self) -> None:
+        """Take over which incidents are open."""
         tripped = [flag for flag in self._flags() if flag.trip is not None]
-        open_now = {to_reference(labels_of(page)): page for page in self._pages(tripped)}
-        # an incident that the store did not give now is not over: its flag is still tripped
-        still = {(flag.rollout, str(flag.generation)) for flag in tripped}
-        for reference, labels in self._sent.items():
-            if reference not in open_now and (labels.get("rollout"), labels["generation"]) not in still:
-                self._over[reference] = (labels, now, INTERVALS_AHEAD)
-        kept = {reference: labels for reference, labels in self._sent.items() if reference not in self._over}
-        self._sent = kept | {reference: labels_of(page) for reference, page in open_now.items()}
-        over = [one for reference, one in self._over.items() if reference not in open_now]
-        self._over = {
-            reference: (labels, at, left - 1)
-            for reference, (labels, at, left) in self._over.items()
-            if left > 1 and reference not in open_now
-        }
-        ends = [one for labels, at, _ in over for one in ended([labels], at)]
-        return [alert(page, ends_at=now + self._pager.ahead) for page in open_now.values()] + ends
-
-    def _pages(self, tripped: list[Flag]) -> list[Page]:
-        """The page of each open incident that Alertmanager gets, as its flip wrote it."""
+        still = {(flag.rollout, flag.generation) for flag in tripped}
         incidents = self._incidents.of(tripped)
-        pages = [events.tripped(incident, self._settings(rollout)) for rollout, incident in incidents.items()]
-        return [page for page in pages if self._routed(page)]
+        read = {(incident.rollout, incident.generation) for incident in incidents.values()}
+        found = [events.tripped(incident, self._settings(rollout)) for rollout, incident in incidents.items()]
+        now_open = {to_reference(labels_of(page)): page for page in found if self._routed(page)}
+        for reference, page in self._open.items():
+            incident = (page.rollout, page.generation)
+            if incident in still and incident not in read:
+                now_open[reference] = page  # the store did not give it now
+            elif incident not in still:
+                self._over[reference] = _Ended(labels_of(page), self._wall(), INTERVALS_AHEAD)
+        self._open = now_open
 
     def _flags(self) -> list[Flag]:
         found = []

@@ -85,10 +85,17 @@ def incident_of_trip(records: Iterable[Record], flag: Flag) -> Incident | None:
 
 
 class StoredIncidents:
-    """What tripped flags were tripped on, each read once. ``monotonic`` gives seconds. Any thread may ask."""
+    """What tripped flags were tripped on, each read once. ``monotonic`` gives seconds. Any thread may ask.
 
-    def __init__(self, store: Store, *, monotonic: Callable[[], float]) -> None:
+    One call reads at most ``reads`` incidents, and none more after ``within`` seconds.
+    """
+
+    def __init__(
+        self, store: Store, *, monotonic: Callable[[], float], reads: int = _READS, within: float = _WITHIN
+    ) -> None:
         self._store = store
+        self._reads = reads
+        self._within = within
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._known: dict[tuple[str, int, float], Incident | None] = {}
@@ -102,8 +109,8 @@ class StoredIncidents:
             unknown = [key for key in tripped if key not in self._known]
             began = self._monotonic()
             if began >= self._not_before:
-                for key in unknown[:_READS]:
-                    if self._monotonic() - began > _WITHIN:
+                for key in unknown[: self._reads]:
+                    if self._monotonic() - began > self._within:
                         self._not_before = self._monotonic() + _REST
                         break
                     flag = tripped[key]

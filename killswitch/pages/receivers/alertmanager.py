@@ -33,6 +33,7 @@ from killswitch.pages.receivers.alertmanager_alert import (
 from killswitch.pages.receivers.posting import posting_errors
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 100  # alerts; at most 2 MB
 INTERVALS_AHEAD = 4  # three sendings may be lost before an alert ends by mistake
 
 
@@ -92,8 +93,10 @@ class AlertmanagerPager:
         self._each("GET", "/api/v2/status", None, deadline)
 
     def post(self, alerts: Sequence[Mapping[str, Any]], deadline: Deadline) -> None:
-        """Post alerts to every peer. Raises only if no peer has taken them."""
-        self._each("POST", "/api/v2/alerts", json.dumps(alerts, allow_nan=False).encode(), deadline)
+        """Post alerts to every peer, at most `_AT_ONCE` a request. Raises only if no peer has taken them."""
+        for begin in range(0, len(alerts), _AT_ONCE):
+            body = json.dumps(alerts[begin : begin + _AT_ONCE], allow_nan=False).encode()
+            self._each("POST", "/api/v2/alerts", body, deadline)
 
     def _end(self, labels: Sequence[Mapping[str, str]], deadline: Deadline) -> None:
         if labels:

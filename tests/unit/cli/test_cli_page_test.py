@@ -12,6 +12,7 @@ from tests.doubles.http_double import Answer
 from tests.doubles.opsgenie import KEY as OPSGENIE_KEY
 from tests.doubles.opsgenie import OpsgenieDouble
 from tests.doubles.pagerduty import KEY, PagerDutyDouble
+from tests.doubles.slack import TOKEN, SlackDouble
 from tests.doubles.webhook import WebhookDouble
 from tests.unit.cli.shell import Shell
 
@@ -138,3 +139,17 @@ def test_what_cannot_be_tested_is_said(
     done = shell("page-test", *arguments, **variables)
     assert done.exit_code == code
     assert said in done.output
+
+
+def test_slack_gets_the_test_in_the_rule_files_channel(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    with SlackDouble() as slack:
+        done = shell(
+            "page-test", "--receiver", "slack", KILLSWITCH_SLACK_TOKEN_FILE=str(tmp_path / "token"),
+            KILLSWITCH_SLACK_BASE_URL=slack.base_url,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert done.stdout.startswith("taken      slack #llm-oncall (copilot), in ")
+        (message,) = slack.messages
+        assert "TEST of copilot's pages" in message.text
+        assert "<!here>" not in message.text, "only a critical test mentions people"

@@ -134,13 +134,14 @@ def test_an_ended_rollout_ends_its_alert(desk: Desk) -> None:
 
 
 def test_a_store_that_does_not_answer_ends_no_alert(desk: Desk) -> None:
-    """Not even one that gives the flag and not the incident."""
+    """Nor does one that gives the flag and not the incident: what was known is sent again."""
     desk.look()
     desk.store.fault = lambda _: Fault.FAIL_BEFORE
-    assert desk.look() == []
+    for _ in range(2 * INTERVALS_AHEAD):
+        assert active(desk, desk.look()) == ["CanaryTripped"]
     desk.store.fault = lambda call: Fault.FAIL_BEFORE if keys.INCIDENTS in str(call.subject) else None
     desk.put(Put(keys.flag(ROLLOUT), document.to_document(replace(desk.tripped, updated_at=AT + 1))))
-    assert desk.look() == []
+    assert active(desk, desk.look()) == ["CanaryTripped"]
     desk.store.fault = lambda _: None
     desk.clock.advance(INTERVAL)
     assert active(desk, desk.look()) == ["CanaryTripped"]
@@ -161,3 +162,23 @@ def test_what_is_not_routed_to_alertmanager_is_not_sent(desk: Desk) -> None:
 def test_an_unreadable_flag_keeps_no_other_from_its_alert(desk: Desk) -> None:
     desk.put(Put(keys.flag("aaa"), b"{"))
     assert active(desk, desk.look()) == ["CanaryTripped"]
+
+
+def test_every_one_of_many_incidents_is_sent_at_the_first_look(desk: Desk) -> None:
+    """After a restart each would end by itself if it came much later."""
+    for number in range(250):
+        name = f"r{number}"
+        flag = replace(desk.tripped, rollout=name)
+        desk.put(Put(keys.flag(name), document.to_document(flag)))
+        desk.put(Put(keys.incident(name, 7), to_document(incident(name))))
+    desk.look()
+    sent = [one["labels"]["rollout"] for post in desk.peer.posts for one in post]
+    assert len(sent) == len(set(sent)) == 251
+    assert max(len(post) for post in desk.peer.posts) == 100
+
+
+def test_a_route_that_changes_ends_no_alert_at_once(desk: Desk) -> None:
+    """It is sent no more, and ends by itself: the incident is still open."""
+    desk.look()
+    desk.routed = False
+    assert desk.look() == []
