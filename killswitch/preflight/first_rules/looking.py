@@ -93,6 +93,7 @@ class Looking:
                 found.append((family, serving))
             else:
                 why = f"no request was counted in the last hour under a `{serving.label}` that a rule file can name"
+                why += "; if it was scraped only once so far, run this again in a minute"
                 notes.append(f"{family.requests.metric}: {why}")
         return StoreLook(tuple(found), tuple(notes))
 
