@@ -36,7 +36,7 @@ def examine_routers(flags: Mapping[str, Flag], seen: FleetSeen, version: str) ->
             fix = "run the doctor again in a minute; if they are still behind, look at the log of that process"
             yield Check(name, Status.WARNING, found, fix)
         else:
-            yield Check(name, Status.OK, f"{counted(len(reports), 'router')} follow its flag, all at its newest change")
+            yield Check(name, Status.OK, f"{counted(len(reports), 'router')} at its flag's newest change")
         others = sorted({report.version for report in reports if report.version != version})
         if others:
             found = f"routers run version {', '.join(others)}; this is {version}"

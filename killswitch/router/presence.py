@@ -42,8 +42,8 @@ class Report:
     standing: str
     canary_percent: float
     at: float
-    version: str = ""
     acted_for: float = 0.0
+    version: str = ""
 
     @property
     def on_control(self) -> bool:

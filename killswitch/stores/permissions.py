@@ -35,7 +35,15 @@ PERMISSIONS: Mapping[StoreUser, Permissions] = {
     StoreUser.CONTROLLER: Permissions(
         writes=(
             *(keys.FLAGS, keys.FLAG_HISTORY, keys.INCIDENTS, keys.OUTBOX, keys.CLAIMS, keys.CONTROLLERS, keys.NOTICES),
-            *(keys.OUTAGES, keys.SHADOW_DECISIONS, keys.LEDGER, keys.LEDGER_LIVE, keys.PLAN_PROGRESS, keys.ADVANCES),
+            *(
+                keys.INCIDENT_TRENDS,
+                keys.OUTAGES,
+                keys.SHADOW_DECISIONS,
+                keys.LEDGER,
+                keys.LEDGER_LIVE,
+                keys.PLAN_PROGRESS,
+                keys.ADVANCES,
+            ),
             *(keys.SLOW_STANDINGS, keys.ROLES, keys.ROLE_HISTORY, keys.ROLE_HEALTH, keys.ROLE_NOTICES),
             *(keys.GATE_EVIDENCE, keys.ALERTS, keys.HOLDS, keys.GENERATIONS),
             *(keys.DRILLS, keys.DRILLS_OPEN, keys.DRILL_INCIDENTS, keys.DRILL_REQUESTS, keys.DRILL_STANDINGS),

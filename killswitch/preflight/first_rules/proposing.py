@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from killswitch.errors import BadRules
 from killswitch.model import QuantileSignal, RatioSignal, Rollout
 from killswitch.preflight.assumptions import TrafficLevel
+from killswitch.preflight.assumptions import measured as measured_of
+from killswitch.preflight.backtest.window_readings import step_readings
 from killswitch.preflight.checks import Check, Setup, Status
 from killswitch.preflight.doctor import examine
 from killswitch.preflight.first_rules.draft import RuleDraft, RuleFileDraft
@@ -20,9 +22,13 @@ from killswitch.preflight.progress import Progress
 from killswitch.preflight.smallest_seen import seen_in_words
 from killswitch.rules.loading import Loaded, load_text
 from killswitch.rules.schema import DEFAULT_RULES
+from killswitch.timestamps import HOUR
+from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
 
 _WINDOWS = (("5m", 300.0), ("10m", 600.0), ("15m", 900.0), ("30m", 1800.0), ("1h", 3600.0))
 _MIN_REQUESTS, _FEWEST = 100, 20
+_YOUNG = 2
+"""Hours with requests up to which an hour's mean says little about the traffic."""
 _SAFELY = 1.5  # how many times `min_requests` the canary should have in a window on average
 
 
@@ -44,8 +50,11 @@ def propose(draft: RuleFileDraft, setup: Setup, percent: float, progress: Progre
     """
     rollout = _read(draft).rollouts[0]
     measured = weeks(setup.source, rollout, until=setup.terms.until, patience=setup.terms.patience)
+    rate = max((week.rate for week in measured.values()), default=0.0)
+    if max((week.hours for week in measured.values()), default=0) <= _YOUNG:
+        rate = _rate_of_late(rollout, setup) or rate
     progress(0.3)
-    draft = _with_rules(draft, rollout, measured, percent)
+    draft = _with_rules(draft, rollout, measured, rate, percent)
     while True:
         loaded = _read(draft)
         rollout = loaded.rollouts[0]
@@ -56,12 +65,19 @@ def propose(draft: RuleFileDraft, setup: Setup, percent: float, progress: Progre
         draft = _without(draft, wrong)
 
 
+def _rate_of_late(rollout: Rollout, setup: Setup) -> float:
+    """Control's requests a second in those steps of the last hour that had any: an hour may have begun a minute ago."""
+    terms = replace(setup.terms, since=setup.terms.until - HOUR)
+    _, requests = measured_of(rollout, step_readings(setup.source, rollout, terms), (STEP_PER_USER, STEP))
+    return requests / terms.step
+
+
 def _read(draft: RuleFileDraft) -> Loaded:
     return load_text(draft.text().encode(), name=f"{draft.names.rollout}.yaml")
 
 
 def _with_rules(
-    draft: RuleFileDraft, rollout: Rollout, measured: Mapping[str, ControlWeek], percent: float
+    draft: RuleFileDraft, rollout: Rollout, measured: Mapping[str, ControlWeek], rate: float, percent: float
 ) -> RuleFileDraft:
     rules: dict[str, RuleDraft] = {}
     left_out = dict.fromkeys(DEFAULT_RULES, "its metrics are not in this family")
@@ -76,7 +92,6 @@ def _with_rules(
             rules[rule.name] = RuleDraft(limit.keys, limit.why)
         else:
             left_out[rule.name] = limit.why
-    rate = max((measured[name].rate for name in rules), default=0.0)
     window, fewest, amount = _amount(rate, percent)
     draft = replace(draft, rules=rules, left_out=left_out, window=window, min_requests=fewest, amount=amount)
     if not rules:

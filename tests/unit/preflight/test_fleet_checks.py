@@ -23,7 +23,7 @@ WALL = 1_700_000_000.0
 
 
 def report(router: str = "r1", **changes: Any) -> Report:
-    whole = Report(router, "copilot", 7, 1, "armed", 5.0, WALL, "0.1.0")
+    whole = Report(router, "copilot", 7, 1, "armed", 5.0, WALL, version="0.1.0")
     return replace(whole, **changes)
 
 
@@ -42,7 +42,7 @@ def replicas(*beats: Heartbeat) -> list[str]:
 
 def test_routers_that_follow_are_in_order() -> None:
     (check,) = routers(report("a"), report("b", revision=9))
-    assert (check.status, check.found) == (Status.OK, "2 routers follow its flag, all at its newest change")
+    assert (check.status, check.found) == (Status.OK, "2 routers at its flag's newest change")
 
 
 def test_an_armed_flag_that_no_router_follows_is_a_warning() -> None:
