@@ -31,6 +31,9 @@ _PATHS = {
     "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     "ServiceMonitor": "/apis/monitoring.coreos.com/v1/namespaces/{}/servicemonitors",
     "PrometheusRule": "/apis/monitoring.coreos.com/v1/namespaces/{}/prometheusrules",
 }
@@ -225,12 +228,12 @@ class TestKustomize:
         kustomized(tmp_path, *(name for name in COMPONENTS if name != "roles"), namespace=namespace)
         return tmp_path / "kustomize" / "overlay"
 
-    def test_its_output_is_accepted_without_a_warning(self, kube: KubeApiServer, namespace: str) -> None:
-        for folder in ("base", "example"):
-            objects = [one for one in render(folder) if one["kind"] != "Namespace"]
-            for one in objects:
-                one["metadata"]["namespace"] = namespace
-            assert refusals(kube, namespace, objects) == []
+    @pytest.mark.parametrize("folder", ["base", "example", "follow", "shadow-worker/example"])
+    def test_its_output_is_accepted_without_a_warning(self, folder: str, kube: KubeApiServer, namespace: str) -> None:
+        objects = [one for one in render(folder) if one["kind"] != "Namespace"]
+        for one in objects:
+            one["metadata"]["namespace"] = namespace
+        assert refusals(kube, namespace, objects) == []
 
     def test_it_is_applied_again_and_deleted(self, kube: KubeApiServer, namespace: str, overlay: Path) -> None:
         kubectl(kube, "apply", "-k", str(overlay))
