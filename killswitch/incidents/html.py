@@ -1,79 +1,100 @@
-"""The first page of a post-mortem as one HTML file: charts inside, no script, nothing from outside, light and dark."""
+"""One incident as HTML: the page that others link to, and a file for a post-mortem. Made of one story, in one look.
+
+No script, nothing from outside, light and dark. Texts that others write are escaped, on one line, without hidden signs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from html import escape
 
-from killswitch.charts.svg import COLOURS_DARK, COLOURS_LIGHT, STYLE, svg
+from killswitch.charts.chart import Chart
+from killswitch.flags.incident import finding_to_json
 from killswitch.incidents.story import IncidentStory, headline
-from killswitch.incidents.tables import RULES_HEAD, rule_rows
-from killswitch.shadow.report.hostile_text import in_html
+from killswitch.status.chart_html import figure, numbers_of_rule
+from killswitch.status.html_document import Row, document, table, text
+from killswitch.status.rollout_html import address_of
+from killswitch.status.rules_html import rules_table
 from killswitch.trends.drawing import charts_of_trip
-from killswitch.wording import date_and_time, duration_in_words
-
-_SHEET = f"""
-:root {{ color-scheme: light dark; --line: #8884; {COLOURS_LIGHT} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {COLOURS_DARK} }} }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1.1rem; margin: 1.6rem 0 .3rem; }} p {{ margin: .3rem 0; }}
-table {{ border-collapse: collapse; }} td, th {{ text-align: left; padding: .25rem .6rem; vertical-align: top; }}
-td {{ border-top: 1px solid var(--line); overflow-wrap: anywhere; }} td.at {{ white-space: nowrap; }}
-div.wide {{ overflow-x: auto; }} .odd {{ background: var(--line); }}
-{STYLE}"""
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+from killswitch.wording import date_and_time, duration_in_words, plain, reasons_in_words
 
 
 def html(story: IncidentStory) -> str:
-    """The whole file."""
-    title = in_html(headline(story))
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
-        f'<meta name=viewport content="width=device-width"><title>{title}</title><style>{_SHEET}</style>'
-        f"<body><h1>Incident {title}</h1>{''.join(_parts(story))}</body></html>\n"
-    )
+    """A whole file, which carries its own policy and links to nothing."""
+    return document(headline(story), [f"<h1>Incident {_text(headline(story))}</h1>", *_parts(story)], a_file=True)
+
+
+def incident_page(story: IncidentStory, dashboard: str | None = None) -> str:
+    """The page at the incident's own address; ``dashboard``: a link to the time of the trip."""
+    name, rollout = _text(story.id), _text(story.incident.rollout)
+    links = f'<a href="../">all rollouts</a><a href="../{address_of(story.incident.rollout)}">{rollout} now</a>'
+    if dashboard is not None:
+        links += f'<a href="{escape(dashboard)}" rel="noreferrer">dashboard</a>'
+    body = [
+        f"<nav aria-label=Pages>{links}</nav><h1>{name} <span class=tripped>tripped</span></h1>",
+        f"<p class=dim>{_text(headline(story))}</p>",
+        *_parts(story),
+        f"<h2>Commands</h2><p class=next>every query: <code>killswitch explain {name}</code></p>",
+        f"<p class=next>for the post-mortem: <code>killswitch incident show {name} --md</code></p>",
+    ]
+    return document(f"{story.id} tripped", body)
 
 
 def _parts(story: IncidentStory) -> Iterator[str]:
     incident = story.incident
-    yield f"<p><b>Why:</b> {in_html(incident.reason)}</p>"
-    yield f"<p><b>Who had the canary:</b> {in_html(story.exposed)}</p>"
-    yield "<h2>Timeline</h2>"
-    yield _table(("UTC", "what"), [(date_and_time(one.at).removesuffix(" UTC"), one.said) for one in story.timeline])
-    if story.trend is not None:
-        yield "<h2>Both cohorts around the trip</h2>"
-        for number, chart in enumerate(charts_of_trip(story.trend, incident)):
-            yield f"<p>{in_html(chart.title)}</p>{svg(chart, f'trip-{number}')}"
-    yield "<h2>How long it took</h2>"
-    yield _table(
-        ("leg", "time"),
-        [
-            (one.leg, "not known, or not yet" if one.seconds is None else duration_in_words(one.seconds))
-            for one in story.took
-        ],
+    yield f"<p>{_text(reasons_in_words(incident.reason))}</p>"
+    yield f"<p><b>Who had the canary:</b> {_text(story.exposed)}</p>"
+    if incident.acknowledged is not None:
+        yield f"<p><b>{_text(incident.acknowledged.by)}</b> looks after it</p>"
+    yield "<h2>The rules as of the trip</h2>" + _rules(story) if incident.findings else ""
+    yield _pictures(story)
+    yield "<h2>Timeline</h2>" + table(
+        "in UTC", ("time", "what"), [Row([text(_moment(one.at)), text(one.said)]) for one in story.timeline]
     )
-    if incident.findings:
-        yield "<h2>The rules as of the trip</h2>"
-        yield _table(RULES_HEAD, list(rule_rows(incident)))
-    alert = incident.alert
-    if alert is not None:
-        yield f"<h2>The alert {in_html(alert.name)}</h2>"
-        yield _table(
-            ("label or annotation", "value"),
-            [*alert.labels, *alert.annotations, ("generatorURL", alert.generator_url)],
-        )
+    legs = [
+        Row([text(one.leg), text("not known, or not yet" if one.seconds is None else duration_in_words(one.seconds))])
+        for one in story.took
+    ]
+    yield "<h2>How long it took</h2>" + table("", ("leg", "time"), legs)
+    yield _alert(story)
     if story.unknown:
-        yield "<h2>Not known</h2><ul>" + "".join(f"<li>{in_html(one)}</li>" for one in story.unknown) + "</ul>"
+        yield "<h2>Not known</h2>" + "".join(f"<p>{_text(one)}</p>" for one in story.unknown)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th scope=col>{in_html(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td{_class(place)}>{in_html(cell)}</td>' for place, cell in enumerate(row))}</tr>"
-        for row in rows
-    )
-    return f"<div class=wide><table><tr>{top}</tr>{body}</table></div>"
+def _rules(story: IncidentStory) -> str:
+    """The rules that tripped come first."""
+    incident = story.incident
+    ordered = sorted(incident.findings, key=lambda one: (one.rule not in incident.rules, one.rule))
+    findings = [finding_to_json(finding) for finding in ordered]
+    return rules_table(findings, incident.reason, "", window=incident.window, at=incident.decided_at)
 
 
-def _class(place: int) -> str:
-    return " class=at" if place == 0 else ""
+def _pictures(story: IncidentStory) -> str:
+    trend = story.trend
+    if trend is None:
+        return ""
+    charts: Sequence[Chart] = charts_of_trip(trend, story.incident)
+    shown = ""
+    for number, chart in enumerate(charts):
+        rule = trend.of(chart.title)
+        numbers = "" if rule is None else numbers_of_rule(trend, rule, [chart])
+        shown += f"<div>{figure(chart, f'trip-{number}')}{numbers}</div>"
+    note = f"<p class=dim>{_text(trend.note)}</p>" if trend.note else ""
+    return f"<h2>Both cohorts around the trip</h2>{note}<div class=charts>{shown}</div>" if shown else ""
+
+
+def _alert(story: IncidentStory) -> str:
+    alert = story.incident.alert
+    if alert is None:
+        return ""
+    pairs = (*alert.labels, *alert.annotations, ("generatorURL", alert.generator_url))
+    rows = [Row([text(name), text(value)]) for name, value in pairs]
+    return f"<h2>The alert {_text(alert.name)}</h2>{table('', ('label or annotation', 'value'), rows)}"
+
+
+def _moment(at: float) -> str:
+    return date_and_time(at).removesuffix(" UTC")
+
+
+def _text(value: str) -> str:
+    return escape(plain(value, 2000))

@@ -15,6 +15,7 @@ from typing import Final
 
 from killswitch.charts.svg import COLOURS_DARK, COLOURS_LIGHT
 from killswitch.charts.svg import STYLE as CHART_STYLE
+from killswitch.wording import plain
 
 REFRESH: Final = 10  # seconds after which the browser asks again
 
@@ -67,6 +68,10 @@ POLICY: Final = (
 )
 
 
+POLICY_OF_A_FILE: Final = POLICY.partition("; frame-ancestors")[0]  # which a file cannot say
+_MOST_TEXT: Final = 2000
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One cell of a table. ``html`` is escaped already; ``css``: its class, such as a verdict's name."""
@@ -76,8 +81,8 @@ class Cell:
 
 
 def text(value: object, css: str = "") -> Cell:
-    """A cell of any text, which is escaped here."""
-    return Cell(escape(str(value)), css)
+    """A cell of any text, which is escaped here: one line, without hidden signs."""
+    return Cell(escape(plain(str(value), _MOST_TEXT)), css)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +127,17 @@ def _row(row: Row, heads: Sequence[str], right: Sequence[str]) -> str:
     return f"<tr role=row{classes}>{''.join(cells)}</tr>"
 
 
-def document(title: str, body: Sequence[str], *, refresh: bool) -> str:
-    """The whole page; ``body`` is escaped already. ``refresh``: the browser asks again after ten seconds."""
+def document(title: str, body: Sequence[str], *, refresh: bool = False, a_file: bool = False) -> str:
+    """The whole page; ``body`` is escaped already. ``refresh``: the browser asks again after ten seconds.
+
+    ``a_file``: to be saved, so that it must carry its policy itself.
+    """
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY_OF_A_FILE}">' if a_file else ""
     again = f'<meta http-equiv="refresh" content="{REFRESH}">' if refresh else ""
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{policy}{again}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<title>{escape(plain(title))}</title><style>{STYLE}</style></head><body>"
         f'<a class="skip" href="#main">Skip to the content</a><main id="main">{"".join(body)}</main></body></html>'
     )
 

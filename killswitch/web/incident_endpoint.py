@@ -6,12 +6,9 @@ many must not keep the store busy: one is read at a time, each at most once in `
 
 from __future__ import annotations
 
-import json
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -19,15 +16,12 @@ from starlette.routing import Route
 
 from killswitch.errors import BadDocument, KillswitchError
 from killswitch.flags.flag import check_rollout_name
-from killswitch.flags.incident import Incident, from_document, to_document
-from killswitch.status.incident_html import incident_page
+from killswitch.incidents.html import incident_page
+from killswitch.incidents.reading import sources_of
+from killswitch.incidents.story import story_of
 from killswitch.stores import Store, keys
-from killswitch.trends.drawing import charts_of_trip
-from killswitch.trends.stored import trend_around
-from killswitch.trends.trend import Trend
 from killswitch.trips.incidents import split_id
 
-log = logging.getLogger(__name__)
 FRESH_FOR = 5.0
 _KEPT = 64
 _WAIT = 1.0  # seconds that a request waits for another one's read
@@ -80,22 +74,10 @@ class IncidentView:
             check_rollout_name(rollout)
         except BadDocument:
             return None
-        item = self._store.get(f"{keys.incidents(rollout)}{record}")
-        if item is None:
+        if self._store.get(f"{keys.incidents(rollout)}{record}") is None:
             return None
-        incident = from_document(item.value, rollout=rollout)
-        document: dict[str, Any] = json.loads(to_document(incident)) | {"id": name}
-        trend = self._trend(incident)
-        charts = () if trend is None else charts_of_trip(trend, incident)
-        return incident_page(document, charts, trend, self._dashboard(rollout, incident.decided_at))
-
-    def _trend(self, incident: Incident) -> Trend | None:
-        """Both cohorts around the trip. The page is worth reading without them."""
-        try:
-            return trend_around(self._store, incident.rollout, incident.generation)
-        except KillswitchError as error:
-            log.info("%s: the course around its trip cannot be shown: %s", incident.id, error)
-            return None
+        story = story_of(sources_of(self._store, name))
+        return incident_page(story, self._dashboard(story.incident.rollout, story.incident.decided_at))
 
 
 def incident_routes(view: IncidentView) -> list[Route]:

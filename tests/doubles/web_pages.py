@@ -12,6 +12,7 @@ from killswitch.flags.change import Deed, FlagChange, FlagSummary
 from killswitch.flags.flag import Flag, StageEntry
 from killswitch.flags.incident import Acknowledged, Incident
 from killswitch.flags.transitions import Actor, State
+from killswitch.incidents.story import IncidentStory, Sources, story_of
 from killswitch.model import Finding, Reason, Unit, Verdict
 from killswitch.router.presence import Report
 from killswitch.status.document import explain_document, status_document
@@ -90,6 +91,10 @@ def incident() -> Incident:
         proven_incident(), canary=LONG, acknowledged=Acknowledged("Ann Lee", "Slack", AT + 45),
         stages=(StageEntry("ramp_1", 1.0, AT - 7200), StageEntry("ramp_5", 5.0, AT - 2400)),
     )  # fmt: skip
+
+
+def story() -> IncidentStory:
+    return story_of(Sources(f"{NAME}.7", incident(), facts().history, tripped(), trend()))
 
 
 def status(more: int = 0) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -12,14 +11,13 @@ import pytest
 
 from killswitch.charts.chart import MarkKind, known
 from killswitch.flags.change import Deed
-from killswitch.flags.incident import to_document
+from killswitch.incidents.html import incident_page
+from killswitch.incidents.story import Sources, story_of
 from killswitch.model import Verdict
 from killswitch.status.attention import Need, attention
 from killswitch.status.html_document import POLICY, STYLE
-from killswitch.status.incident_html import incident_page
 from killswitch.status.rollout_page import MOST_LISTED, Course, StoredFacts, marks_of, percent_chart, rollout_page
 from killswitch.status.web_page import IN_FULL, MOST_ROWS, status_page
-from killswitch.trends.drawing import charts_of_trip
 from killswitch.trends.trend import RuleTrend, Span, Trend
 from tests.doubles import web_pages as world
 from tests.doubles.html_outline import Outline
@@ -34,9 +32,7 @@ def rollout(name: str = world.NAME, course: Course | None = None) -> str:
 
 
 def incident() -> str:
-    document = json.loads(to_document(world.incident()))
-    trend = world.trend()
-    return incident_page(document, charts_of_trip(trend, world.incident()), trend, "https://g.example/d/x?a=1&b=2")
+    return incident_page(world.story(), "https://g.example/d/x?a=1&b=2")
 
 
 PAGES = {
@@ -108,7 +104,7 @@ def test_hostile_texts_stay_texts(text: str) -> None:
         rollout_page(said, facts, course, tick=TICK, dashboard=f"https://g.example/{text}"),
         rollout_page(said, StoredFacts(problem=text), None, tick=None),
         status_page({"controller": text, "tick": TICK, "age_seconds": 1.0, "store_problem": text, "rollouts": [said]}),
-        incident_page(json.loads(to_document(bad)) | {"id": text}, charts_of_trip(course.trend, bad), course.trend),
+        incident_page(story_of(Sources(text, bad, (change,), None, course.trend, None, (text,)))),
     ]
     for page in pages:
         read = Outline(page)
@@ -265,9 +261,9 @@ def test_trips_and_steps_are_marked_and_an_acknowledgement_is_not() -> None:
 
 def test_an_incident_has_its_picture_and_what_happened_when() -> None:
     text = Outline(incident()).text
-    for words in ("Both cohorts around the trip", "evidence began to point at the canary", "Ann Lee looks after it"):
+    for words in ("Both cohorts around the trip", "Timeline", "Ann Lee looks after it", "killswitch incident show"):
         assert words in text, words
-    bare = incident_page(json.loads(to_document(world.incident())))
+    bare = incident_page(story_of(Sources(f"{world.NAME}.7", world.incident())))
     assert "Both cohorts around the trip" not in bare
 
 
