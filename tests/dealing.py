@@ -29,6 +29,8 @@ SECONDS = {
     "tests/faults/test_schedule.py": 80.0,
     "tests/e2e/": 3.0,
     "tests/e2e/test_demo.py": 15.0,
+    "tests/e2e/test_alerts.py": 0.1,
+    "tests/e2e/test_helm_chart.py": 0.3,
     "tests/e2e/test_kustomize.py": 0.2,
     "tests/integration/": 0.5,
     "tests/integration/security/test_secrets.py": 10.0,
