@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from killswitch.cli.by_hand import living_controllers
 from killswitch.cli.console import print_table
@@ -173,7 +174,7 @@ def _print(store: Store, record: DrillRecord) -> None:
         table.add_column("leg")
         table.add_column("took", justify="right")
         for name, seconds in legs_in_order(record):
-            table.add_row(one_line(leg_in_words(name)), duration_in_words(seconds))
+            table.add_row(Text(one_line(leg_in_words(name))), duration_in_words(seconds))
         print_table(table)
     if record.rule:
         say(
@@ -194,7 +195,7 @@ def _list(kept: list[DrillRecord]) -> None:
         kind = f"{one.number} live" if one.live else str(one.number)
         what = "; ".join(one.problems)
         table.add_row(
-            kind, date_and_time(one.began_at), one_line(one.by), one.outcome.value, rollback,
-            f"{one.followed} of {one.routers}", one_line(what),
+            kind, date_and_time(one.began_at), Text(one_line(one.by)), one.outcome.value, rollback,
+            f"{one.followed} of {one.routers}", Text(one_line(what)),
         )  # fmt: skip
     print_table(table)

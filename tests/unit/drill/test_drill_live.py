@@ -198,6 +198,18 @@ def test_a_flag_put_back_by_hand_is_not_armed() -> None:
     assert restored(world.store, record, wall=world.clock.wall) is Restored.NOT_OURS
 
 
+def test_a_later_drills_trip_is_not_undone_by_an_earlier_one() -> None:
+    """A record that a slow replica still holds undoes its own drill alone."""
+    world = DrilledWorld(QUIET)
+    first = world.drilled(live=True)
+    world.clock.advance(60.0)
+    world.step()
+    seen = []
+    once_on_control(world, lambda: seen.append(restored(world.store, first, wall=world.clock.wall)))
+    world.drilled(live=True)
+    assert seen == [Restored.NOT_OURS]
+
+
 def test_the_drills_number_is_in_the_flags_document() -> None:
     world = DrilledWorld(QUIET)
     world.drilled(live=True)

@@ -20,7 +20,7 @@ from killswitch.trips.incidents import incidents_of
 from killswitch.trips.request import TripOutcome, TripRequest, TripResult
 from tests.doubles import pages
 from tests.doubles.drills import NAME, RECEIVERS, DrilledWorld, drill_pages
-from tests.doubles.memory_store import MemoryStore
+from tests.doubles.memory_store import Call, MemoryStore
 
 RECORD = DrillRecord(
     rollout=NAME, number=3, live=False, by="ann", origin="laptop", controller="kill-0", began_at=pages.AT, generation=1,
@@ -192,8 +192,8 @@ def test_a_change_before_the_commit_begins_no_drill() -> None:
     assert isinstance(store, MemoryStore)
     raised: list[Flag] = []
 
-    def change(call: object) -> None:
-        if getattr(call, "name", "") == "grant" and not raised:
+    def change(call: Call) -> None:
+        if call.name == "grant" and not raised:
             raised.append(world.person.set_stage(NAME, percent=25.0, stage="ramp_25"))
 
     store.fault = change
@@ -204,6 +204,23 @@ def test_a_change_before_the_commit_begins_no_drill() -> None:
     world.sleep(5.0)
     world.drills.look()  # the request is still there
     assert world.kept()[0].percent == 25.0
+
+
+def test_two_replicas_make_no_two_drills_at_once() -> None:
+    """Another replica begins one between the look at the weather and the commit."""
+    world = DrilledWorld()
+    world.ask()
+    store = world.drills._store
+    assert isinstance(store, MemoryStore)
+
+    def begin_elsewhere(call: Call) -> None:
+        if call.name == "grant":
+            world.server.commit("kill-1", (), (Put(keys.drill_open(NAME), b'{"number": 1}'),))
+
+    store.fault = begin_elsewhere
+    world.drills.look()
+    assert not world.pages()
+    assert not world.kept()
 
 
 def test_an_acknowledgement_is_timed_once() -> None:
