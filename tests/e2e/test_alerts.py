@@ -129,6 +129,11 @@ def test_every_alert_is_tested() -> None:
     assert rules().keys() == FIRING.keys()
 
 
+def test_the_guide_says_what_each_alert_means() -> None:
+    guide = (REPOSITORY / "docs" / "helm.md").read_text()
+    assert re.findall(r"^\| (Killswitch\w+) \|", guide, re.MULTILINE) == list(rules())
+
+
 def test_alerts_ask_for_metrics_that_the_daemon_has() -> None:
     families = {family.name for family in SelfMetrics("test").registry.collect()}
     for name, rule in rules().items():

@@ -329,6 +329,19 @@ def test_changed_settings_change_the_pods_checksum(helm: Helm) -> None:
     assert before["spec"] == after["spec"]
 
 
+def test_the_values_of_the_guide_are_accepted(helm: Helm, tmp_path: Path) -> None:
+    """What docs/helm.md tells people to write, as it is written."""
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```", (REPOSITORY / "docs" / "helm.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "killswitch.yaml").write_text(block)
+    (tmp_path / "assistant.yaml").write_text("rollout: assistant\n")
+    file = f"rules.files.assistant\\.yaml={tmp_path / 'assistant.yaml'}"
+    text = helm.done("template", "killswitch", str(CHART), "-f", str(tmp_path / "killswitch.yaml"), "--set-file", file)
+    (rules,) = (one for one in yaml.safe_load_all(text) if one["metadata"]["name"] == "killswitch-rules")
+    assert rules["data"] == {"assistant.yaml": "rollout: assistant\n"}
+
+
 def test_the_chart_has_the_packages_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
