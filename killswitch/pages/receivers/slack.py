@@ -23,6 +23,7 @@ from killswitch.pages.receivers.slack_markup import shortest_text
 
 _log = logging.getLogger(__name__)
 _DIGEST = "digest"
+_WITH_BUTTONS = frozenset({PageKind.TRIPPED, PageKind.PINNED})
 _SCOPES = {"chat:write": "no page can be sent", SCOPE: "pages have no pictures"}
 _SCOPES_OF_BUTTONS = {
     "users:read": "no button works",
@@ -95,7 +96,7 @@ class SlackPager:
         return page.follows is None and bool(channel and ts) and not reference.endswith(f"/{_DIGEST}")
 
     def has_buttons(self, page: Page) -> bool:
-        return self._buttons is not None and "incident" in page.payload and self._buttons(page)
+        return page.kind in _WITH_BUTTONS and self._buttons is not None and self._buttons(page)
 
     def show(self, view: MessageView, revision: int | None, reference: str, *, deadline: Deadline) -> None:
         """Replace the message. Raises as `killswitch.pages.receivers.Keeping.show`."""
@@ -134,7 +135,7 @@ class SlackPager:
             raise
 
     def _actions(self, view: MessageView, revision: int | None) -> dict[str, Any] | None:
-        if revision is None:
+        if revision is None or not self.has_buttons(view.page):
             return None
         kind = PageKind.PINNED if view.pinned else PageKind.TRIPPED
         page = replace(view.page, kind=kind)

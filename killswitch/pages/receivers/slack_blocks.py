@@ -140,7 +140,7 @@ def _sign_of(view: MessageView) -> str:
 
 
 def _settled_headline(page: Page, settled: Told) -> str:
-    return f"{page.rollout}: {settled.what}" if page.rollout else settled.what
+    return f"{page.rollout}: {settled.what}" if page.rollout not in settled.what else settled.what
 
 
 def _header(sign: str, headline: str) -> Block:

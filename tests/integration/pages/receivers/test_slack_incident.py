@@ -20,7 +20,7 @@ from killswitch.deadline import Deadline
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.incident import Acknowledged
 from killswitch.net.credentials import Secret
-from killswitch.pages import events
+from killswitch.pages import drill_events, events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.message_view import message_view
 from killswitch.pages.picture import Picture, Pictures
@@ -281,7 +281,7 @@ def test_a_workspace_that_takes_no_files_gets_its_pages(room: Room, why: str) ->
 @pytest.mark.parametrize("text", ["<!channel>", "&", "🔥", "wide words "])
 def test_slack_takes_every_kind_of_page_at_its_longest(room: Room, text: str, caplog: pytest.LogCaptureFixture) -> None:
     """As a message, as a reply, changed, and with its detail: nothing is refused, no plainer form is needed."""
-    pager = SlackPager(Secret.from_file(room.token), base_url=room.slack.base_url)
+    pager = SlackPager(Secret.from_file(room.token), base_url=room.slack.base_url, buttons=lambda _: True)
     for page in one_of_each():
         full = replace(longest(page, text), slack="#llm-oncall")
         for step in ("send", "reply", "show", "detail"):
@@ -312,3 +312,12 @@ def test_a_storm_is_a_few_messages_at_slacks_pace(room: Room) -> None:
     assert sum("pages at once" in one.text for one in room.slack.in_channel) >= 1
     assert len({one.thread_ts for one in room.slack.messages if one.files}) <= 5
     assert room.slack.limited <= 10  # two replicas do not share a pace; Slack says so, and is obeyed
+
+
+def test_a_drill_has_no_buttons(room: Room) -> None:
+    """Not even a live one, for which the flag is really tripped."""
+    flag = replace(tripped(7), rollout=TRIP.rollout)
+    room.server.commit("x", (), (Put(keys.flag(flag.rollout), flag_document(flag)),))
+    room.write(drill_events.drill(incident(), FLAG, "support-copilot.d1", SETTINGS, live=True))
+    room.run(room.replica(buttons=True), seconds=10)
+    assert buttons_of(room.message()) == []

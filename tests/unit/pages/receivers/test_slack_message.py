@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.flags.incident import Acknowledged
-from killswitch.pages import digest, events, pin_events
+from killswitch.pages import digest, drill_events, events, pin_events
 from killswitch.pages.message_view import MAX_TOLD, MessageView, message_view
 from killswitch.pages.page import MAX_ROWS, MAX_STEPS, Page, PageKind, RuleRow
 from killswitch.pages.receivers.slack_blocks import MAX_ALL, characters, has_detail, render, render_detail, render_view
@@ -217,3 +217,13 @@ def test_what_slack_would_refuse_is_seen_by_the_double() -> None:
     assert problem_of_message({"text": "x", "blocks": [many]}) == (
         "invalid_blocks", ["no more than 25 items allowed [json-pointer:/blocks/0/elements]"],
     )  # fmt: skip
+
+
+def test_a_drill_that_is_over_says_so_in_its_header() -> None:
+    started = drill_events.drill(incident(), FLAG, "support-copilot.d1", SETTINGS, live=False)
+    over = drill_events.drill_over(
+        FLAG, "support-copilot.d1", ended="ended", result="a rollback takes 7 s here", why="", at=AT, settings=SETTINGS
+    )
+    assert header(message_view(started, [over])) == (
+        ":white_check_mark: DRILL of support-copilot ended: a rollback takes 7 s here"
+    )
