@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 
 from killswitch.deadline import Deadline
-from killswitch.errors import OutcomeUnknown, Refused, Unavailable
+from killswitch.errors import Refused, Unavailable
 from killswitch.net.bounded_http import killswitch_errors
 from killswitch.pages.picture import Picture
 from killswitch.pages.receivers.slack_calls import SlackCalls
@@ -27,11 +27,8 @@ def upload(calls: SlackCalls, picture: Picture, channel: str, thread: str, *, de
         "length": len(picture.png),
         "alt_txt": picture.alt[:_MAX_ALT],
     }
-    try:
-        ticket = calls.call("files.getUploadURLExternal", asked, deadline, change=False, form=True)
-        _post(calls, str(ticket.get("upload_url")), picture.png, deadline)
-    except OutcomeUnknown as error:
-        raise Unavailable(str(error)) from error
+    ticket = calls.call("files.getUploadURLExternal", asked, deadline, change=False, form=True)
+    _post(calls, str(ticket.get("upload_url")), picture.png, deadline)
     body = {
         "files": [{"id": str(ticket.get("file_id")), "title": picture.title[:_MAX_TITLE]}],
         "channel_id": channel,

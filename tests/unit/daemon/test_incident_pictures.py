@@ -58,7 +58,9 @@ def test_there_is_no_picture_before_the_trend_is_kept(server: MemoryServer) -> N
 
 
 def test_a_trend_of_which_nothing_is_known_makes_no_picture(server: MemoryServer) -> None:
-    keep(server, to_document(TrendMemory().trend(PAGE.rollout, Span.HOUR, AT)))
+    unknown = TrendMemory()
+    unknown.take(AT - 60.0, {PAGE.rollout: (replace(BREACH, canary=None, control=None, limit=None),)})
+    keep(server, to_document(unknown.trend(PAGE.rollout, Span.HOUR, AT)))
     assert incident_pictures(MemoryStore(server))(PAGE) is None
 
 

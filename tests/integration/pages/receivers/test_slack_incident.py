@@ -200,8 +200,8 @@ def test_a_deleted_message_comes_back_as_it_is_now(room: Room) -> None:
     room.run(replica, seconds=5)
     room.write(REARMED)
     room.run(replica, seconds=30)
-    headers = [str(one.blocks[0]["text"]["text"]) for one in room.slack.in_channel if one.blocks[0]["type"] == "header"]
-    assert any(one.startswith(":arrow_forward:") for one in headers)
+    views = [one for one in room.slack.in_channel if "*Was:*" in json.dumps(one.blocks)]
+    assert [one.blocks[0]["text"]["text"][:15] for one in views] == [":arrow_forward:"]
     assert any("re-armed by ann" in one.text for one in room.slack.pages)
 
 
@@ -251,9 +251,18 @@ def test_a_token_without_the_scope_sends_pages_without_pictures(room: Room, capl
     assert TOKEN not in caplog.text
 
 
-@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "upload", "files.completeUploadExternal"])
-def test_an_upload_that_fails_on_its_way_is_tried_again(room: Room, method: str) -> None:
-    room.slack.fail_next(bad_gateway(), bad_gateway(), method=method)
+@pytest.mark.parametrize("failure", [bad_gateway(), LOST_ANSWER])
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "upload"])
+def test_an_upload_that_fails_on_its_way_is_tried_again(room: Room, method: str, failure: Any) -> None:
+    """No one has seen anything of it before the last call."""
+    room.slack.fail_next(failure, failure, method=method)
+    room.write(TRIP)
+    room.run(room.replica(pictures=lambda _: PICTURE), seconds=60)
+    assert len([one for one in room.slack.messages if one.files]) == 1
+
+
+def test_a_share_that_was_surely_not_taken_is_tried_again(room: Room) -> None:
+    room.slack.fail_next(bad_gateway(), method="files.completeUploadExternal")
     room.write(TRIP)
     room.run(room.replica(pictures=lambda _: PICTURE), seconds=60)
     assert len([one for one in room.slack.messages if one.files]) == 1
