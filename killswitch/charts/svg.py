@@ -42,7 +42,8 @@ def svg(chart: Chart, name: str) -> str:
     base = "c-" + _NOT_IN_AN_ID.sub(lambda found: f"_{ord(found[0]):x}", name)
     body = "".join(map(_element, drawn.shapes))
     return (
-        f'<svg class=chart viewBox="0 0 {drawn.width:g} {drawn.height:g}" role=img aria-labelledby="{base}-t {base}-d">'
+        f'<svg class=chart viewBox="0 0 {drawn.width:g} {drawn.height:g}" role=img'
+        f' aria-labelledby="{base}-t" aria-describedby="{base}-d">'
         f'<title id="{base}-t">{escape(plain(chart.title))}</title>'
         f'<desc id="{base}-d">{escape(description(chart))}</desc>'
         f"{body}</svg>"

@@ -137,7 +137,7 @@ def test_an_svg_is_named_and_described_for_screen_readers() -> None:
     root = ET.fromstring(_as_xml(svg(chart(0.01, 0.02), "a rule/name")))
     assert root.attrib["role"] == "img"
     ids = {element.attrib["id"]: element.tag for element in root.iter() if "id" in element.attrib}
-    assert [ids[name] for name in root.attrib["aria-labelledby"].split()] == ["title", "desc"]
+    assert (ids[root.attrib["aria-labelledby"]], ids[root.attrib["aria-describedby"]]) == ("title", "desc")
 
 
 def test_an_svg_has_no_style_of_its_own() -> None:
