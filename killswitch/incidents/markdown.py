@@ -15,7 +15,7 @@ from killswitch.wording import date_and_time, duration_in_words
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~$!])")
 _CALLS = re.compile(r"[@#]|://|(?i:www)(?=\.)")  # what a code host makes a mention, a reference or a link of
-_JOINER = "\u2060"  # has no width, and joins
+JOINER = "\u2060"  # has no width, and joins
 TO_FILL_IN = (
     ("What users saw", "…"),
     ("Cause", "…"),
@@ -32,7 +32,7 @@ def markdown(story: IncidentStory) -> str:
 def shown(text: str) -> str:
     """The text on one line, with nothing in it that Markdown, a code host or a reader could take for something else."""
     escaped = in_terminal(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _CALLS.sub(lambda found: found[0] + _JOINER, _MARKUP.sub(r"\\\1", escaped))
+    return _CALLS.sub(lambda found: found[0] + JOINER, _MARKUP.sub(r"\\\1", escaped))
 
 
 def _parts(story: IncidentStory) -> Iterator[str]:
