@@ -161,7 +161,7 @@ class AlertActing:
         return IncidentDraft(
             rollout=rollout.name,
             automatic=True,
-            by=f"Alertmanager ({self._id})"[:MAX_NAME],
+            by="Alertmanager",
             reason=_reason(alert, chosen.others),
             rules=(),
             findings=self._findings(flag),

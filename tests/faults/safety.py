@@ -163,6 +163,10 @@ def _flip(
     if not incident["automatic"]:
         return []
     found: list[str] = []
+    if incident["alert"] is not None:  # another system's evidence: it began in the very arming that it ended
+        if from_iso(incident["alert"]["starts_at"]) < from_iso(flag["armed_at"]):
+            found.append(f"safety 2: {where}: cites an alert from before the arming")
+        return found
     age = from_iso(outbox["created_at"]) - from_iso(incident["tick"])
     if age > max_age:
         found.append(f"safety 2: {where}: cites evidence that was {age:.1f} s old")

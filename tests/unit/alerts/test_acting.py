@@ -46,7 +46,7 @@ def test_an_alert_trips_with_incident_and_page(world: AlertWorld) -> None:
     assert world.flag().state is State.TRIPPED
     incident = world.incident()
     assert incident.automatic
-    assert incident.by == "Alertmanager (a)"
+    assert incident.by == "Alertmanager"
     assert incident.reason == "alert CopilotErrors has fired since 2026-04-19T14:24:11Z: 8% of answers fail"
     assert incident.alert is not None
     assert dict(incident.alert.labels)["severity"] == "critical"
@@ -55,7 +55,7 @@ def test_an_alert_trips_with_incident_and_page(world: AlertWorld) -> None:
     assert [page["kind"] for page in world.pages()] == ["TRIPPED"]
     assert world.flipped == [("copilot", 1, world.flipped[0][2])]
     assert world.outcomes == ["tripped"]
-    assert world.history() == [("arm", "ann"), ("trip", "Alertmanager (a)")]
+    assert world.history() == [("arm", "ann"), ("trip", "Alertmanager")]
 
 
 def test_repeats_and_another_replica_change_nothing(world: AlertWorld) -> None:
