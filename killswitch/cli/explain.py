@@ -268,9 +268,23 @@ def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("tick to flip", None if slow or latency is None else f"{latency:.1f} s"),
         ("controller", f"{document['controller']}, version {document['version']}" if document["controller"] else None),
         ("rules", f"{document['rules_file']} {document['rules_digest'][:_DIGEST]}".strip()),
+        *_alert_rows(document.get("alert")),
         *(("paged", f"{page['receiver']} at {page['at']} {page['reference']}") for page in document["pages"]),
         ("routers", None if routers is None else f"{routers['followed']} of {routers['known']} had followed"),
         ("table", f"the {duration_in_words(window)} before the trip" if window and document["findings"] else None),
+    ]
+
+
+def _alert_rows(alert: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    """The alert of another system that tripped it."""
+    if alert is None:
+        return []
+    labels = ", ".join(f"{name}={value}" for name, value in alert["labels"].items())
+    texts = ((f"its {name}", text) for name, text in alert["annotations"].items())
+    return [
+        ("alert", f"{alert['name']}, since {alert['starts_at']}: {labels}"),
+        *texts,
+        ("from", alert["generator_url"]),
     ]
 
 

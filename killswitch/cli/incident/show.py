@@ -8,6 +8,7 @@ import typer
 
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, fail, opened, say
 from killswitch.cli.terminal import json_text, one_line
+from killswitch.flags.cited_alert import CitedAlert
 from killswitch.incidents.story import IncidentStory, headline, story_of
 from killswitch.incidents.tables import cohort_lines
 from killswitch.wording import date_and_time, duration_in_words
@@ -60,6 +61,7 @@ def _print(story: IncidentStory) -> None:
     say("")
     for entry in story.timeline:
         say(one_line(f"{date_and_time(entry.at)}  {entry.said}"))
+    _print_alert(story.incident.alert)
     say("")
     for leg in story.took:
         if leg.seconds is not None:
@@ -76,3 +78,12 @@ def _print(story: IncidentStory) -> None:
             say(one_line(f"  {one}"))
     say("")
     say(f"To paste it: killswitch incident show {one_line(story.id)} --md")
+
+
+def _print_alert(alert: CitedAlert | None) -> None:
+    if alert is None:
+        return
+    say("")
+    say(one_line(f"the alert {alert.name}:"))
+    for name, text in (*alert.labels, *alert.annotations, ("from", alert.generator_url)):
+        say(one_line(f"  {name}: {text}"))

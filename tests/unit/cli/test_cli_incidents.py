@@ -8,6 +8,7 @@ from killswitch.flags.incident import to_document
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.pages import proven_incident
+from tests.doubles.stories import ALERT
 from tests.unit.cli.shell import Shell
 
 
@@ -51,6 +52,16 @@ def test_one_is_told_from_arming_to_re_arming(shell: Shell) -> None:
     assert told[1].startswith("tripped by ")
     assert told[-1].endswith("(command line): prompt fixed")
     assert "not known:" in done.stdout
+
+
+def test_the_alert_that_tripped_is_shown_with_its_labels(shell: Shell) -> None:
+    document = to_document(proven_incident(alert=ALERT, rules=(), automatic=True))
+    put(shell, Put(keys.incident("support-copilot", 7), document))
+    for command in (["incident", "show", "support-copilot.7"], ["explain", "support-copilot", "--incident", "7"]):
+        done = shell(*command)
+        assert done.exit_code == 0, done.output
+        for words in ("CopilotErrors", "severity", "critical", "8%", "http://prometheus:9090/graph"):
+            assert words in done.stdout
 
 
 def test_each_form_is_printed_alone(shell: Shell) -> None:
