@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from killswitch.errors import BadRules, KillswitchError, Refused
 from killswitch.flags.completion import COMPLETE
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import Flag, drilled
 from killswitch.flags.transitions import STOPPED
 from killswitch.model import Rollout
 from killswitch.pages import role_watch_events
@@ -94,7 +94,7 @@ class RoleRollbacks:
         for name, (rollout, slots) in watches.items():
             stored = flags.get(name)
             flag = None if stored is None else stored.flag
-            if flag is None or flag.state not in STOPPED:
+            if flag is None or flag.state not in STOPPED or drilled(flag):
                 continue
             try:
                 self._look_at(rollout, slots, flag, roles[slots.role].role if slots.role in roles else None, damaged)

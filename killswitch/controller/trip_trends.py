@@ -16,7 +16,7 @@ from typing import Final
 from killswitch.controller.past_windows import read_past
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import Flag, drilled
 from killswitch.model import Rollout
 from killswitch.sources import Source
 from killswitch.stores import Compare, Item, Put, Store, keys
@@ -82,7 +82,7 @@ class TripTrends:
         fresh = {
             (flag.rollout, flag.generation): flag
             for flag in flags
-            if flag.trip is not None and not flag.armed and -RECENT < tick - flag.trip.at < RECENT
+            if flag.trip is not None and not flag.armed and not drilled(flag) and -RECENT < tick - flag.trip.at < RECENT
         }
         with self._lock:
             self._tick = tick

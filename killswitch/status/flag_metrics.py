@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import Flag, drilled
 
 MAX_FLAGS: Final = 5_000
 _TRIP: Final = ("killswitch_trip_timestamp_seconds", "When the flag was tripped; no series while it is not.")
@@ -37,7 +37,7 @@ class FlagMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         trips, stages = self.describe()
         for rollout, flag in sorted(self._flags.copy().items()):
-            if flag.trip is not None:
+            if flag.trip is not None and not drilled(flag):
                 trips.add_metric((rollout,), flag.trip.at)
             if flag.armed and flag.stages:
                 stages.add_metric((rollout, flag.stage), flag.stages[-1].at)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from killswitch.flags.flag import AA, SHADOW, Flag
+from killswitch.flags.flag import AA, SHADOW, Flag, drilled
 from killswitch.flags.transitions import STOPPED
 from killswitch.model import Finding, Verdict
 from killswitch.status.reports import CycleReport
@@ -72,7 +72,8 @@ def release_verdict(
     ``age`` of the report and the ``oldest`` one to rest on in seconds; ``stale``: the flag store could not be read of
     late; ``held``: whether a person or an alert holds the plan, None where that is not known.
     """
-    if flag.state in STOPPED and flag.trip is not None:
+    # a live drill's trip is no verdict on the release: it is unknown, as is every flag that is not judged
+    if flag.state in STOPPED and flag.trip is not None and not drilled(flag):
         return ReleaseVerdict(Word.TRIPPED, f"{flag.state.value}: {flag.trip.reason}", flag)
     doubt = _of_flag(flag, stale=stale) or _of_report(flag, report, age, oldest)
     if doubt is not None:

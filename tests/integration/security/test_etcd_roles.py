@@ -172,7 +172,9 @@ MAY_WRITE = {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
         keys.plan_progress("x"), keys.slow_standing("x"), keys.advance("x", 1, 1),
-        keys.hold("x"), keys.incident_trend("x", 1),
+        keys.hold("x"), keys.incident_trend("x", 1), keys.generation("x"),
+        keys.drill("x", 1), keys.drill_open("x"), keys.drill_incident("x", 1), keys.drill_request("x"),
+        keys.drill_standing("x"),
     },
     "ledger": {keys.account("shadow:x", "day"), keys.ledger_owner("x")},
     "person": {
@@ -181,6 +183,7 @@ MAY_WRITE = {
         keys.approvals("x", 1), keys.hold("x"), keys.advance("x", 1, 1),
         keys.role("x"), keys.role_change("x", 1), keys.role_waiver("x"),
         keys.gate_run("x", "1"), keys.gate_newest("x"), keys.gate_evidence("x", 1),
+        keys.drill("x", 1), keys.drill_request("x"), keys.drill_standing("x"),
     },
 }  # fmt: skip
 MAY_READ = {
@@ -190,7 +193,6 @@ MAY_READ = {
         keys.router("x", "r1"),
         keys.baseline("x", 1),
         keys.approvals("x", 1),
-        keys.generation("x"),
         keys.role_report("r1"),
         keys.role_waiver("x"),
         keys.gate_run("x", "1"),
