@@ -15,8 +15,8 @@ _GRANT = "grant the role of docs/security.md (etcd's roles), or say whose creden
 def examine_permissions(store: Store, part: StoreUser) -> Iterator[Check]:
     """What is refused that ``part`` needs. Nothing is changed. Raises Unavailable."""
     needs = PERMISSIONS[part]
-    unwritten = _refused(store, (*needs.writes, *needs.writes_only), try_writing_under)
-    unread = _refused(store, (*needs.writes, *needs.reads), try_reading_under)
+    unwritten = _refused((*needs.writes, *needs.writes_only), lambda prefix: _write(store, prefix, part))
+    unread = _refused((*needs.writes, *needs.reads), lambda prefix: try_reading_under(store, prefix))
     for refused, what in ((unwritten, "writes"), (unread, "reads")):
         if refused:
             found = f"the store refuses {what} that a {part} needs, under {_named(refused)}"
@@ -28,18 +28,24 @@ def examine_permissions(store: Store, part: StoreUser) -> Iterator[Check]:
 
 def examine_excess(store: Store, part: StoreUser) -> Iterator[Check]:
     """Whether a service's user could change who gets the canary. Raises Unavailable."""
-    if part not in (StoreUser.ROUTER, StoreUser.LEDGER) or _refused(store, (keys.FLAGS,), try_writing_under):
+    if part not in (StoreUser.ROUTER, StoreUser.LEDGER):
+        return
+    if _refused((keys.FLAGS,), lambda prefix: _write(store, prefix, part)):
         return
     found = "a service may write flags with these credentials: one that is taken over could arm a canary for everyone"
     fix = "give services a user of their own, with the role killswitch-router of docs/security.md"
     yield Check("flag store", Status.WARNING, found, fix)
 
 
-def _refused(store: Store, prefixes: Sequence[str], attempt: Callable[[Store, str], None]) -> list[str]:
+def _write(store: Store, prefix: str, part: StoreUser) -> None:
+    try_writing_under(store, prefix, readable=PERMISSIONS[part].readable)
+
+
+def _refused(prefixes: Sequence[str], attempt: Callable[[str], None]) -> list[str]:
     refused = []
     for prefix in prefixes:
         try:
-            attempt(store, prefix)
+            attempt(prefix)
         except AccessDenied:
             refused.append(prefix)
     return refused

@@ -30,22 +30,19 @@ class Permissions:
     reads: tuple[str, ...] = ()
     writes_only: tuple[str, ...] = ()
 
+    @property
+    def readable(self) -> str:
+        """A prefix that may surely be read."""
+        return (*self.writes, *self.reads)[0]
+
 
 PERMISSIONS: Mapping[StoreUser, Permissions] = {
     StoreUser.CONTROLLER: Permissions(
         writes=(
             *(keys.FLAGS, keys.FLAG_HISTORY, keys.INCIDENTS, keys.OUTBOX, keys.CLAIMS, keys.CONTROLLERS, keys.NOTICES),
-            *(
-                keys.INCIDENT_TRENDS,
-                keys.OUTAGES,
-                keys.SHADOW_DECISIONS,
-                keys.LEDGER,
-                keys.LEDGER_LIVE,
-                keys.PLAN_PROGRESS,
-                keys.ADVANCES,
-            ),
+            *(keys.OUTAGES, keys.SHADOW_DECISIONS, keys.LEDGER, keys.LEDGER_LIVE, keys.PLAN_PROGRESS, keys.ADVANCES),
             *(keys.SLOW_STANDINGS, keys.ROLES, keys.ROLE_HISTORY, keys.ROLE_HEALTH, keys.ROLE_NOTICES),
-            *(keys.GATE_EVIDENCE, keys.ALERTS, keys.HOLDS, keys.GENERATIONS),
+            *(keys.INCIDENT_TRENDS, keys.GATE_EVIDENCE, keys.ALERTS, keys.HOLDS, keys.GENERATIONS),
             *(keys.DRILLS, keys.DRILLS_OPEN, keys.DRILL_INCIDENTS, keys.DRILL_REQUESTS, keys.DRILL_STANDINGS),
         ),
         reads=(
@@ -70,13 +67,12 @@ PERMISSIONS: Mapping[StoreUser, Permissions] = {
 }
 
 
-def try_writing_under(store: Store, prefix: str) -> None:
+def try_writing_under(store: Store, prefix: str, *, readable: str) -> None:
     """Ask to write a key under ``prefix`` on a condition that never holds. Changes nothing; raises what `commit` does.
 
-    etcd checks permissions before it compares.
+    etcd checks permissions before it compares. ``readable``: a prefix for the condition, which must be readable.
     """
-    key = f"{prefix}doctor"
-    store.commit((Compare(key, _NO_REVISION),), [Put(key, b"{}")])
+    store.commit((Compare(f"{readable}doctor", _NO_REVISION),), [Put(f"{prefix}doctor", b"{}")])
 
 
 def try_reading_under(store: Store, prefix: str) -> None:

@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from killswitch.errors import AccessDenied
 from killswitch.net.credentials import Secret
+from killswitch.preflight.checks import Status
+from killswitch.preflight.permission_checks import examine_excess, examine_permissions
 from killswitch.router import Roles, Router
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
@@ -24,6 +26,7 @@ from killswitch.spend.reservations import Reservation
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.access import Access
 from killswitch.stores.opening import open_store
+from killswitch.stores.permissions import StoreUser
 from tests.doubles.roles import REVIEW, put_roles, role
 from tests.faults.service import FAILING, Service
 from tests.integration.security.secured import ROOT, RULES, SETTINGS, running
@@ -225,3 +228,20 @@ def test_nobody_is_let_in_without_a_user(guarded: Guarded) -> None:
     with pytest.raises(AccessDenied):
         store.list(keys.FLAGS)
     store.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_doctor_finds_each_role_enough_for_its_part(guarded: Guarded, role: str) -> None:
+    """And a service's user too little for a controller; nothing is changed by the asking."""
+    with guarded.store("root") as root:
+        before = root.list(keys.ROOT)
+    with guarded.store(role) as store:
+        enough = list(examine_permissions(store, StoreUser(role)))
+        excess = list(examine_excess(store, StoreUser(role)))
+        other = StoreUser.ROUTER if role == "ledger" else StoreUser.LEDGER if role == "router" else StoreUser.SLACK
+        too_little = list(examine_permissions(store, other))
+    assert [check.status for check in enough] == [Status.OK], enough
+    assert not excess
+    assert Status.WRONG in {check.status for check in too_little}
+    with guarded.store("root") as root:
+        assert root.list(keys.ROOT).items == before.items
