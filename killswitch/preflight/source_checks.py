@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
-from killswitch.model import Decide, RatioSignal, Rollout, Unreadable
+from killswitch.model import Decide, RatioSignal, Reason, Rollout, Unreadable
 from killswitch.preflight.checks import PATIENCE, Check, Setup, Status
 from killswitch.sources.scrape_interval import consequence, rounded, trial_selectors
 from killswitch.wording import duration_in_words
@@ -45,6 +45,9 @@ def examine_scrape_interval(setup: Setup, rollout: Rollout) -> Iterator[Check]:
         return
     for selector in dict.fromkeys(trial_selectors(rollout)):
         found = setup.measure(selector, setup.terms.until, Deadline(PATIENCE))
+        if isinstance(found, Unreadable) and found.reason is not Reason.NO_DATA and setup.labels is not None:
+            # so many series that their samples are no answer: one series says it too
+            found = setup.labels.typical_interval(selector, setup.terms.until, Deadline(PATIENCE))
         if isinstance(found, Unreadable):
             continue
         words = f"{selector.metric} is scraped every {found:.3g} s"

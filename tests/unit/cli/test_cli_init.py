@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.histories import Behaviour, History, openmetrics
+from killswitch.preflight.first_rules.proposing import Proposal, propose
 from tests.unit.cli.shell import Shell
 
 HISTORY = History(seconds=2 * 3600.0, rate=20.0, judged=True, labels={"job": "copilot"})
@@ -158,6 +160,31 @@ def test_latencies_over_the_last_bucket_are_left_out(empty: Shell) -> None:
     assert done.exit_code == 0, done.output
     assert "last bucket" in done.stdout.replace("\n  # ", " ")
     assert "\n  latency_p95:" not in done.stdout
+
+
+def test_a_limit_over_the_last_bucket_is_left_out(empty: Shell) -> None:
+    """Control is within the buckets and the limit is not: the doctor says so, and the file repeats it."""
+    slow = Behaviour(median=4.2)
+    (empty.folder / "slow.om").write_text(openmetrics(History(seconds=7200.0, control=slow, canary=slow)))
+    done = empty("init", "--data", "slow.om", "--yes", "--stdout", "--rollout", "slow")
+    assert done.exit_code == 0, done.output
+    assert "# Not watched: latency_p95: the limit" in done.stdout
+    assert "\n  latency_p95:" not in done.stdout
+
+
+def test_a_file_that_appears_in_between_stays(empty: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process writes it between the look and the writing."""
+    there = empty.rules / "copilot.yaml"
+
+    def slowly(*arguments: Any) -> Proposal:
+        there.write_text("theirs")
+        return propose(*arguments)
+
+    monkeypatch.setattr("killswitch.cli.init.propose", slowly)
+    done = empty("init", "--data", "sdk.om", "--yes")
+    assert done.exit_code == 2
+    assert there.read_text() == "theirs"
+    assert [path.name for path in empty.rules.iterdir()] == ["copilot.yaml"]
 
 
 def test_nothing_to_count_is_said_with_what_to_do(empty: Shell) -> None:
