@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 GAP = 1.25  # seconds between two steps: Slack takes about 50 changes of messages a minute
 ABANDONED = 15.0  # seconds; a step that another process began, and has not ended by then, is taken over
+SET_ASIDE = 60  # readings of the outbox, which are a second apart
 PICTURE_PATIENCE = 180.0  # seconds after the page; a picture that is not there by then is not waited for
 PICTURE_EVERY = 5.0  # seconds between two looks for a picture
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WISH = 1.0, 60.0, 300.0
@@ -130,11 +131,20 @@ class MessageKeeper:
         for root, followers in _threads(entries, self._name):
             if self._changed_at.get(root, -1) >= reading:
                 continue  # what we have read is older than what we have written
-            work = self._due(entries, root, followers)
-            if work is None or (work.step is not Step.SHOW and pages_wait):
-                continue
-            if self._make(work, reading):
-                return
+            try:
+                work = self._due(entries, root, followers)
+                if work is None or (work.step is not Step.SHOW and pages_wait):
+                    continue
+                if self._make(work, reading):
+                    return
+            except KillswitchError:
+                raise
+            except Exception:  # noqa: BLE001  one message must not hold up the others
+                self._count(self._name, "bug")
+                _log.exception(
+                    "the message of page %s at %s is left alone for a while because of a bug", root, self._name
+                )
+                self._changed_at[root] = self._entries()[0] + SET_ASIDE
 
     def _pages_wait(self, entries: Entries) -> bool:
         """Whether a page has not been sent to this receiver yet. Pages come first."""
@@ -203,6 +213,11 @@ class MessageKeeper:
             picture = self._pictures(page)
         except KillswitchError as error:
             _log.info("no picture for page %s yet: %s", page.id, error)
+            return None
+        except Exception:  # noqa: BLE001  the message itself must not wait for a bug in drawing
+            self._count(self._name, "bug")
+            _log.exception("page %s has no picture because of a bug", page.id)
+            self._looked_for[page.id] = now + PICTURE_PATIENCE
             return None
         if picture is not None and len(picture.png) > MAX_BYTES:
             _log.warning("the picture for page %s is left out: %d bytes are too many", page.id, len(picture.png))

@@ -3,74 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from killswitch.errors import Unavailable
-from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
-from killswitch.pages import events, outbox_entry
-from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
-from killswitch.pages.message_keeper import ABANDONED, PICTURE_PATIENCE
-from killswitch.pages.message_upkeep import Step, Upkeep
-from killswitch.pages.message_view import message_view
+from killswitch.pages import outbox_entry
+from killswitch.pages.message_keeper import ABANDONED, SET_ASIDE
+from killswitch.pages.message_upkeep import Upkeep
+from killswitch.pages.message_view import MessageView
 from killswitch.pages.page import Page, PageKind
-from killswitch.pages.picture import MAX_BYTES, Picture, Pictures
 from killswitch.stores import Put, keys
 from tests.doubles.flags import tripped
-from tests.doubles.kept_messages import Kept, KeptMessages
-from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
-from tests.doubles.pages import AT, SETTINGS, armed, trip_page
+from tests.doubles.memory_store import Call, Crash, Fault
+from tests.doubles.pages import AT, trip_page
 from tests.doubles.receiver import Way
-from tests.unit.pages.deliveries import AtOnce, World
-
-TRIP = trip_page()
-FLAG = replace(armed(), generation=7)
-FOLLOWED = events.followed(FLAG, routers=3, known=3, at=AT + 2, settings=SETTINGS)
-REARMED = events.re_armed(replace(FLAG, generation=8, armed_at=AT + 9), reason="fixed", by="ann", settings=SETTINGS)
-MISSING = events.followed(FLAG, routers=2, known=3, at=AT + 3, settings=SETTINGS)
-PICTURE = Picture(b"\x89PNG", "both cohorts", "canary above control")
-
-
-class Chats(World):
-    """A world whose processes deliver to one receiver that keeps its messages up to date."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.chat = KeptMessages(self.clock)
-
-    def replica(
-        self, name: str = "a", *, fault: Callable[[Call], Fault | None] | None = None, pictures: Pictures | None = None
-    ) -> PageDelivery:
-        store = MemoryStore(self.server, name)
-        if fault is not None:
-            store.fault = fault
-        return PageDelivery(
-            store, [self.chat], owner=name, wall=self.clock.wall, monotonic=self.clock.monotonic,
-            executor=AtOnce(), policy=DeliveryPolicy(), pictures=pictures,
-        )  # fmt: skip
-
-    def message(self) -> Kept:
-        (one,) = self.chat.messages.values()
-        return one
-
-    def upkeep(self) -> Upkeep:
-        return self.entry(TRIP).delivery("chat").upkeep or Upkeep()
-
-    def flag(self, flag: Flag) -> int:
-        self.server.commit("x", (), (Put(keys.flag(flag.rollout), flag_document(flag)),))
-        return self.server.revision
+from tests.unit.pages.chats import FLAG, FOLLOWED, MISSING, PICTURE, REARMED, TRIP, Chats, shows
 
 
 @pytest.fixture
 def world() -> Chats:
     return Chats()
-
-
-def shows(kept: Kept, *pages: Page) -> bool:
-    return kept.view == message_view(TRIP, pages)
 
 
 def test_what_follows_is_shown_in_the_message_and_told_in_its_thread(world: Chats) -> None:
@@ -183,7 +136,7 @@ def test_a_change_that_fails_is_made_again(world: Chats, way: Way) -> None:
     world.chat.script.extend([way] * 3)
     replica = world.replica()
     world.write(TRIP, FOLLOWED)
-    world.run(replica, seconds=120)
+    world.run(replica, seconds=4 * SET_ASIDE)
     assert shows(world.message(), FOLLOWED)
     assert world.message().replies == [FOLLOWED.id]
 
@@ -302,62 +255,6 @@ def test_a_flag_that_is_no_longer_stopped_gets_no_buttons(world: Chats) -> None:
     assert "show" not in world.chat.names()
 
 
-# --- pictures -----------------------------------------------------------------------------------
-
-
-def test_the_picture_comes_after_the_page_once(world: Chats) -> None:
-    replica = world.replica(pictures=lambda _: PICTURE)
-    world.write(TRIP, FOLLOWED)
-    world.run(replica, world.replica("b", pictures=lambda _: PICTURE), seconds=60)
-    assert world.message().pictures == 1
-    assert world.message().details == 1
-
-
-def test_a_picture_that_is_not_there_yet_is_waited_for(world: Chats) -> None:
-    made: list[Picture] = []
-    replica = world.replica(pictures=lambda _: made[0] if made else None)
-    world.write(TRIP)
-    world.run(replica, seconds=60)
-    assert world.message().pictures == 0
-    made.append(PICTURE)
-    world.run(replica, seconds=10)
-    assert world.message().pictures == 1
-
-
-def test_a_picture_is_waited_for_some_minutes_only(world: Chats) -> None:
-    looks = itertools.count()
-
-    def none(_: Page) -> Picture | None:
-        next(looks)
-        raise Unavailable("the store is slow")
-
-    world.write(TRIP)
-    world.run(world.replica(pictures=none), seconds=PICTURE_PATIENCE * 3)
-    assert next(looks) <= PICTURE_PATIENCE / 5 + 2
-
-
-def test_a_picture_that_is_too_large_is_left_out(world: Chats) -> None:
-    world.write(TRIP)
-    world.run(world.replica(pictures=lambda _: replace(PICTURE, png=b"x" * (MAX_BYTES + 1))), seconds=20)
-    assert world.message().pictures == 0
-
-
-@pytest.mark.parametrize("way", [Way.DENIED, Way.REFUSED, Way.LOST_ANSWER])
-def test_a_refused_picture_is_not_tried_again(world: Chats, way: Way) -> None:
-    world.chat.script.extend([Way.TAKE, way])
-    world.write(TRIP)
-    world.run(world.replica(pictures=lambda _: PICTURE), seconds=60)
-    assert world.chat.names().count("send_picture") == 1
-    assert Step.PICTURE in world.upkeep().once
-
-
-def test_only_incidents_have_pictures(world: Chats) -> None:
-    page = events.unwatched(armed(), at=AT, settings=SETTINGS)
-    world.write(page)
-    world.run(world.replica(pictures=lambda _: PICTURE), seconds=20)
-    assert world.message().pictures == 0
-
-
 # --- many ---------------------------------------------------------------------------------------
 
 
@@ -430,3 +327,27 @@ def test_a_change_of_the_entry_by_another_is_kept(world: Chats, which: int) -> N
     assert noted
     assert set(noted) < set(world.entry(TRIP).deliveries)
     assert shows(world.message(), FOLLOWED)
+
+
+def test_a_message_with_a_bug_does_not_hold_up_the_others(world: Chats) -> None:
+    """It is tried again after a while."""
+    newer = trip_page("newer", 1)
+    show, broken = world.chat.show, [True]
+
+    def only_others(view: MessageView, *arguments: object, **named: object) -> None:
+        if broken[0] and view.page.id == newer.id:
+            raise RuntimeError("a bug")
+        show(view, *arguments, **named)  # type: ignore[arg-type]  # what it was called with
+
+    world.chat.show = only_others  # type: ignore[method-assign]
+    replica = world.replica()
+    world.write(TRIP)
+    world.run(replica, seconds=3)
+    world.write(newer, replace(REARMED, id="newer.2", follows=newer.id))
+    world.run(replica, seconds=5)
+    world.write(FOLLOWED)
+    world.run(replica, seconds=10)
+    assert shows(next(iter(world.chat.messages.values())), FOLLOWED)
+    broken[0] = False
+    world.run(replica, seconds=100)
+    assert all(kept.view.told for kept in world.chat.messages.values())
