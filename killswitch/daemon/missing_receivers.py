@@ -1,4 +1,4 @@
-"""Pages that rule files ask for and that this daemon cannot deliver as asked; said at start and after a reload."""
+"""Pages that rule files ask for and that this daemon cannot deliver as asked; said at start."""
 
 from __future__ import annotations
 

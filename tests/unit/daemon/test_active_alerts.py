@@ -182,3 +182,16 @@ def test_a_route_that_changes_ends_no_alert_at_once(desk: Desk) -> None:
     desk.look()
     desk.routed = False
     assert desk.look() == []
+
+
+def test_a_live_drill_is_no_tripped_canary(desk: Desk) -> None:
+    """Its flag is tripped for a minute, but its incident is a drill's: Alertmanager gets the DRILL page alone."""
+    flag = replace(armed("drilled"), generation=9)
+    drilled = flags.trip(
+        flag, rollout="drilled", reason="r", rules=(), incident="drilled.drill.1", now=AT, by="a",
+        actor=Actor.CONTROLLER,
+    )  # fmt: skip
+    desk.put(Put(keys.flag("drilled"), document.to_document(drilled)))
+    desk.put(Put(keys.drill_incident("drilled", 1), to_document(incident("drilled", 9))))
+    for _ in range(2):
+        assert [one["labels"]["rollout"] for one in desk.look()] == [ROLLOUT]
