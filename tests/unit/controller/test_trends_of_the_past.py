@@ -192,6 +192,20 @@ def test_a_re_armed_rollout_is_completed_all_the_same(one: World) -> None:
     assert kept.until >= NOW + AFTER
 
 
+def test_what_the_first_replica_wrote_is_kept() -> None:
+    """The one that tripped has watched; one that has just started knows less."""
+    first = World("r0")
+    for minute in range(30, -1, -1):
+        first.watch(NOW - 60.0 * minute)
+    first.later(5.0, tripped())
+    heir = World("r1", first.server)
+    heir.watch(NOW)
+    heir.later(5.0, tripped())
+    kept = trend_around(heir.store, "copilot", 1)
+    assert kept is not None
+    assert sum(moment.canary is not None for moment in kept.rules[0].moments) > 20
+
+
 def test_another_replica_completes_what_the_first_could_not() -> None:
     first = World("r0")
     first.later(5.0, tripped())
