@@ -27,5 +27,5 @@ def status_in_words(report: CycleReport | None, rollout: str, *, now: float) -> 
         lines.append(f"and {len(names) - MAX_SHOWN} more; name one")
     problems = [one for one in (report.store_problem, report.source_problem) if one is not None]
     lines += [plain(one, 300) for one in problems]
-    ago = duration_in_words(max(0.0, round(now - report.finished)))
-    return "\n".join([*(lines or ["no rollout has a rule file or a flag"]), f"as of {ago} ago"])
+    ago = duration_in_words(max(1.0, round(now - report.finished)))
+    return "\n".join([*(lines or ["no rollout has a rule file or a flag"]), f"as judged {ago} ago"])

@@ -73,7 +73,7 @@ class Deeds:
         """The flag that the button is about. Raises Refused where it is about another by now, or was pressed before."""
         before = done_before(self._store, value.rollout, value.nonce, button.value)
         if before is not None:
-            raise Refused(f"this was done {before}; a button does something once")
+            raise Refused(f"this was done {before}; a button can be used once")
         name = value.rollout
         if self._wall() >= value.expires_at:
             raise Refused(f"this button is too old; use the command line: `killswitch status {name}`")
@@ -240,7 +240,7 @@ class Deeds:
         request = TripRequest(draft, generation=None, actor=Actor.PERSON, at=self._wall(), page=page)
         result = self._switch(by).trip(request)
         if result.outcome is TripOutcome.TRIPPED:
-            return Done(f"{rollout} is tripped: all traffic goes to control. The page comes from a controller")
+            return Done(f"{rollout} is tripped: all traffic goes to control. A controller sends the page")
         return Done(f"{rollout}: {result.outcome.value} (incident {result.incident}); nothing was changed")
 
     def hold_now(self, rollout: str, by: str, *, reason: str, trigger_id: str) -> Done:

@@ -28,7 +28,7 @@ def rearm_dialog(
 ) -> dict[str, Any]:
     """``seen``: the lines of `still_visible`. ``stages``: their percents; the first is chosen at first."""
     options = [_option(f"{name}: {percent:g}% of users", name) for name, percent in list(stages.items())[:MAX_STAGES]]
-    again = f"Its users get {plain(flag.rollout_canary, 100)} again, by the percent of the stage."
+    again = f"The share of users that you choose gets {plain(flag.rollout_canary, 100)} again."
     stage = {"type": "static_select", "action_id": STAGE, "options": options, "initial_option": options[0]}
     users = {
         "type": "checkboxes",

@@ -42,7 +42,10 @@ def examine_presses(rollouts: Sequence[Rollout], asks: AsksSlack | None) -> Iter
         fix = "name people and groups: page: {slack_allow: [U…, S…]}"
         yield Check(_ABOUT, Status.NOTE, "no rule file says who may press, so no message has any", fix)
         return
-    yield from _app(asks)
+    app = list(_app(asks))
+    yield from app
+    if any(check.status is Status.WRONG for check in app):
+        return  # groups cannot be asked for then
     groups = sorted({one for rollout in allowing for one in rollout.page.slack_allow if one.startswith("S")})
     for group in groups:
         yield from _group(asks, group)
@@ -66,7 +69,7 @@ def _app(asks: AsksSlack) -> Iterator[Check]:
 
 
 def _group(asks: AsksSlack, group: str) -> Iterator[Check]:
-    about = f"{_ABOUT}, group {group}"
+    about = f"Slack group {group}"
     try:
         members = asks.members(group)
     except KillswitchError as error:

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 from killswitch.flags.change import Deed
 from killswitch.pages.receivers.slack_buttons import Button, ButtonValue, button_of, from_value
@@ -124,11 +123,9 @@ def test_people_acknowledge_rearm_and_trip_from_slack(pressed: Pressed) -> None:
 def test_a_dead_socket_holds_up_no_trip_and_is_told_by_the_metric(pressed: Pressed) -> None:
     """Slack hangs, its socket is cut; a person's trip and the pages' state go on, and the metric says 0, then 1."""
     fleet, slack = pressed.fleet, pressed.slack
-    metrics = f"http://127.0.0.1:{fleet.replicas[0].port}/metrics"
 
     def connected() -> float:
-        lines = requests.get(metrics, timeout=10).text.splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("killswitch_slack_socket_connected "))
+        return fleet.replicas[0].metric("killswitch_slack_socket_connected")
 
     wait_until(lambda: connected() == 1.0, "connected", 30)
     slack.failing["apps.connections.open"] = bad_gateway()
@@ -144,6 +141,19 @@ def test_a_dead_socket_holds_up_no_trip_and_is_told_by_the_metric(pressed: Press
     del slack.failing["apps.connections.open"]
     wait_until(lambda: connected() == 1.0, "connected again", 90)
     fleet.check()
+
+
+def test_a_replica_with_presses_that_hang_ends_in_time(pressed: Pressed) -> None:
+    """Slack hangs while presses wait; SIGTERM ends the replica as it does without them."""
+    value = pressed.buttons()[Button.HOLD]
+    pressed.slack.hang()
+    for to in (0, 1):
+        pressed.press(Button.HOLD, value, to=to)
+    for replica in pressed.fleet.replicas:
+        replica.terminate()
+    codes = [replica.wait(15) for replica in pressed.fleet.replicas]
+    pressed.slack.release()
+    assert codes == [0, 0]
 
 
 def _actions(message: Message) -> list[dict[str, Any]]:

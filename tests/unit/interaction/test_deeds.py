@@ -145,7 +145,7 @@ def test_a_hold_that_was_resumed_is_not_held_again_by_a_replay(scene: Scene, ser
     value = scene.value()
     scene.deeds().hold(value, ANN, "")
     scene.store.commit((), [Delete(keys.hold(ROLLOUT))])
-    with pytest.raises(Refused, match="a button does something once"):
+    with pytest.raises(Refused, match="a button can be used once"):
         scene.deeds().hold(value, ANN, "")
     assert scene.store.get(keys.hold(ROLLOUT)) is None
 

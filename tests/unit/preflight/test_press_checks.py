@@ -85,4 +85,4 @@ def test_a_refused_token_is_wrong() -> None:
 @pytest.mark.parametrize(("groups", "status"), [({}, Status.WRONG), ({GROUP: 0}, Status.WARNING)])
 def test_a_group_that_is_not_there_or_empty_is_said(groups: Mapping[str, int], status: Status) -> None:
     found = checks(Slack(groups=groups))
-    assert (found[-1].about, found[-1].status) == (f"buttons in Slack, group {GROUP}", status)
+    assert (found[-1].about, found[-1].status) == (f"Slack group {GROUP}", status)
