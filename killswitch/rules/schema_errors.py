@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from killswitch.refused_value import refused_value
 from killswitch.rules.document import Path
+from killswitch.rules.drill_keys import DrillSpec
 from killswitch.rules.plan_keys import PlanSpec, PlanStageSpec
 from killswitch.rules.schema import (
     DEFAULT_RULES,
@@ -78,6 +79,7 @@ def keys_at(path: Path) -> tuple[str, ...]:
         "spend": SpendSpec,
         "plan": PlanSpec,
         "slow": SlowSpec,
+        "drill": DrillSpec,
         "users": SlowUsersSpec,
         "every": SlowScheduleSpec,
     }

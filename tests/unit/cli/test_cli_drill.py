@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -21,6 +23,8 @@ from killswitch.timestamps import to_iso
 from tests.unit.cli.shell import Shell
 
 NAME = "copilot"
+GUIDE = Path(__file__).parents[3] / "docs" / "drill.md"
+AT_OF_THE_GUIDE = 1_796_071_168.0  # 2026-11-30 20:39:28 UTC
 LEGS = {
     "detection": 5.71, "commit": 0.051, "first_router": 0.162, "routers_99": 0.448, "page:slack": 0.348,
     "rollback": 6.209,
@@ -85,6 +89,17 @@ def test_a_passed_drill_shows_each_leg_and_the_goal(shell: Shell, store: Store) 
     for leg in ("tick to decision", "commit", "first router", "99% of routers", "page taken by slack", "rollback"):
         assert leg in done.stdout
     assert store.get(keys.drill_request(NAME)) is None
+
+
+def test_the_guide_shows_what_is_printed(shell: Shell, store: Store) -> None:
+    """Each line of the guide's example, up to where it is cut, is one that the command prints."""
+    example = re.search(r"^```\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert example is not None
+    kept(store, replace(PASSED, began_at=AT_OF_THE_GUIDE))
+    printed = [line.rstrip() for line in shell("drill", NAME, "--last").stdout.splitlines()]
+    shown = [line.partition(" …")[0].rstrip().replace("support-copilot", NAME) for line in example[1].splitlines()]
+    for line in shown[1:]:  # the first is printed while the drill runs
+        assert any(one.startswith(line) for one in printed), (line, printed)
 
 
 def test_a_failed_drill_exits_with_1_and_names_the_leg(shell: Shell, store: Store) -> None:
