@@ -14,7 +14,7 @@ from killswitch.errors import AccessDenied, KillswitchError, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import State
-from killswitch.model import Buckets, PageSettings, Rollout
+from killswitch.model import Buckets, PageSettings, Reason, Rollout, Unreadable
 from killswitch.net.credentials import Secret
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
@@ -381,3 +381,24 @@ def test_counters_that_are_not_there_are_not_called_plain(tmp_path: Path, rollou
     """Before the first scrape the doctor said "judged on plain counters"."""
     checks = _examined(tmp_path, rollout, HEALTHY, without="llm_")
     assert not any("plain counters" in check.found for check in checks)
+
+
+class _ManySeries(Recording):
+    """So many series that all their samples are more than an answer may hold."""
+
+    def measure_scrape_interval(self, *_: object) -> float | Unreadable:
+        return Unreadable(Reason.SOURCE_DOWN, "answered with more than 8 MiB")
+
+
+def test_one_series_says_how_often_a_crowd_is_scraped(tmp_path: Path, rollout: Rollout) -> None:
+    (tmp_path / "x.om").write_text(openmetrics(HEALTHY))
+    source = _ManySeries(tmp_path / "x.om")
+    terms = Terms(*source.span)
+    setup = Setup(source, [rollout], terms, 30.0, measure=source.measure_scrape_interval, labels=source)
+    assert "set scrape_interval: 15s" in [check.fix for check in examine(setup)]
+
+
+def test_a_healthy_installation_is_told_what_it_can_see(tmp_path: Path, rollout: Rollout) -> None:
+    found = [check for check in _examined(tmp_path, rollout, HEALTHY) if "seen within 10m" in check.found]
+    assert [check.about.split()[1] for check in found] == [rule.name for rule in rollout.rules]
+    assert {check.status for check in found} == {Status.OK}
