@@ -111,8 +111,9 @@ class SlackPager:
             self._calls.call("chat.update", body | plain, deadline, change=True)
 
     def send_view(self, view: MessageView, revision: int | None, *, deadline: Deadline) -> str:
-        page = view.page
-        form = render_view(view, self._actions(view, revision))
+        # what is news in it has its own page, which rings if it should
+        page = replace(view.page, mention=None)
+        form = render_view(replace(view, page=page), self._actions(view, revision))
         return self._post(page, form, self._channel(page), None, repeat=False, deadline=deadline)
 
     def has_detail(self, page: Page) -> bool:

@@ -176,7 +176,7 @@ def test_every_kind_of_page_is_here() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(text=hostile)
 def test_every_kind_of_page_fits_at_its_longest(kind: PageKind, text: str) -> None:
     """As a page, as a message with all that can follow, settled, and with its detail."""
