@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import time
@@ -14,6 +15,7 @@ from rich.text import Text
 from killswitch.cli.by_hand import living_controllers
 from killswitch.cli.console import print_table
 from killswitch.cli.invocation import (
+    EXIT_REFUSED,
     EXIT_UNAVAILABLE,
     EXIT_UNWANTED,
     JsonOption,
@@ -35,6 +37,7 @@ from killswitch.drill.looking import another_drill
 from killswitch.drill.record import GOAL, DrillOutcome, DrillRecord, to_json
 from killswitch.drill.request import DrillRequest, to_document
 from killswitch.drill.results import leg_in_words, legs_in_order, result_in_words
+from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.stores import Committed, Compare, Lease, Put, Store, keys
 from killswitch.wording import date_and_time, duration_in_words, span_in_words
@@ -118,16 +121,19 @@ def _made(store: Store, rollout: str, *, live: bool, quiet: bool) -> DrillRecord
             fail(f"{rollout}: someone else asks for a drill of it at this moment")
         record = _awaited(store, request, lease, quiet=quiet)
     finally:
-        store.revoke(lease)
+        with contextlib.suppress(KillswitchError):
+            store.revoke(lease)  # else the request ends with its lease
     if record is None:
         fail(
             f"{rollout}: no controller took the request within {duration_in_words(TAKEN_WITHIN)}; it is withdrawn. "
-            "See whether they run: `killswitch status`",
+            "See whether they run: `killswitch status`. One that drills another rollout takes it later: repeat it",
             EXIT_UNAVAILABLE,
         )
     if record.outcome is DrillOutcome.REFUSED:
         print_problems(f"{rollout}: no drill now: {problem}" for problem in record.problems)
-        raise typer.Exit(2)
+        if quiet:
+            show(to_json(record), as_json=True, otherwise=lambda: None)
+        raise typer.Exit(EXIT_REFUSED)
     return record
 
 

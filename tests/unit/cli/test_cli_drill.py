@@ -117,6 +117,9 @@ def test_a_refused_drill_says_every_reason(shell: Shell, store: Store) -> None:
     assert done.exit_code == 2
     assert "no drill now: it is blind" in done.output
     assert "no drill now: an outage is open" in done.output
+    with AnsweringController(shell, replace(refused, number=13)):
+        done = shell("drill", NAME, "--json")
+    assert json.loads(done.stdout)["problems"] == ["it is blind", "an outage is open: x"]
 
 
 def test_without_a_controller_nothing_is_asked_for(shell: Shell) -> None:

@@ -15,6 +15,7 @@ from killswitch.errors import BadDocument, Refused
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor
 from killswitch.pages.page import Page, PageKind
+from killswitch.pages.receivers.alert_life import alerts_of, ends
 from killswitch.stores import Delete, Item, Lease, Put, keys
 from killswitch.trips.incidents import incidents_of
 from killswitch.trips.request import TripOutcome, TripRequest, TripResult
@@ -78,6 +79,8 @@ def test_its_page_is_marked_calm_and_followed_by_its_end() -> None:
     assert (first.severity, first.mention, first.payload["drill"]) == ("info", None, True)
     assert first.payload["auto_action"].startswith("none")
     assert end.follows == first.id == f"{NAME}.drill-1"
+    assert (ends(first), ends(end)) == (False, True)  # an alert that it has opened is over
+    assert alerts_of(first) == alerts_of(end)
     assert end.good_news
 
 
