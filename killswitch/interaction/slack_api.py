@@ -53,7 +53,7 @@ class SlackApi:
             document = None
         if response.status_code == 429 or _said(document) in {"ratelimited", "rate_limited"}:
             raise Unavailable(f"Slack {method}: too many requests", retry_after=retry_after(response))
-        if not isinstance(document, dict) or response.status_code >= 500:
+        if not isinstance(document, dict) or response.status_code != 200:
             raise Unavailable(f"Slack {method} answered {response.status_code} without a document")
         if document.get("ok") is not True:
             raise _refusal(method, _said(document))

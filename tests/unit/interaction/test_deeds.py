@@ -21,7 +21,7 @@ from killswitch.pages.receivers.slack_buttons import Button, ButtonValue
 from killswitch.stores import Delete, keys
 from killswitch.trips.flag_history import changes_in, history_of
 from tests.doubles.clock import VirtualClock
-from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
+from tests.doubles.memory_store import Call, Crash, Fault, MemoryServer, MemoryStore
 from tests.unit.interaction.pressed import ROLLOUT, RULES, Scene
 
 ANN, BOB = "Ann Lee (U0ANN0001)", "Bob (U0BOB0001)"
@@ -259,6 +259,25 @@ def test_a_lost_answer_is_read_again(scene: Scene, server: MemoryServer, button:
     done = PRESSES[button](scene.deeds(store), scene.value(), ANN)
     assert done.said
     assert len(server.list(keys.PRESSES).items) == 1
+
+
+@pytest.mark.parametrize("button", list(Button))
+@pytest.mark.parametrize("when", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+def test_a_replica_that_dies_as_it_does_it_leaves_one_effect(
+    scene: Scene, server: MemoryServer, button: Button, when: Fault
+) -> None:
+    """The person presses again, on another replica: it is done then, or it had been."""
+    dying = MemoryStore(server, "dying")
+    dying.fault = lambda call: when if _changes_flag(call) else None
+    value = scene.value()
+    with pytest.raises(Crash):
+        PRESSES[button](scene.deeds(dying), value, ANN)
+    if when is Fault.CRASH_BEFORE:
+        PRESSES[button](scene.deeds(), value, ANN)
+    else:
+        with pytest.raises(Refused, match="this was done by Ann"):
+            PRESSES[button](scene.deeds(), value, ANN)
+    assert len([one for one in changes_in(history_of(scene.store, ROLLOUT)) if one.origin == ORIGIN]) == 1
 
 
 @pytest.mark.parametrize("button", [Button.ACKNOWLEDGE, Button.HOLD])
