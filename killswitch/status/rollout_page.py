@@ -63,7 +63,8 @@ def rollout_page(
     judged = f"<p class=dim>judged at {utc(tick)}; this page does not reload by itself</p>" if tick else ""
     problem = f"<p class=problem>flag store: {escape(facts.problem)}</p>" if facts.problem else ""
     body = [
-        f"<nav aria-label=Pages>{links}</nav><h1>{name} <span class={state}>{state}</span></h1>{why}{judged}{problem}",
+        f"<nav aria-label=Pages>{links}</nav><h1>{name} <span class={state}>{state}</span></h1>",
+        f"{why}{judged}{problem}{_since_then(one, facts)}",
         f"<h2>Now</h2>{rollout_section(one, moment_of(tick), base='../')}",
         _course(one, facts, course),
         _routers(one, facts),
@@ -72,6 +73,21 @@ def rollout_page(
         _commands(one),
     ]
     return document(f"{one['rollout']} {one['state']}", body, refresh=False)
+
+
+def _since_then(one: Mapping[str, Any], facts: StoredFacts) -> str:
+    """What was done to the flag after the cycle that the page shows; "" where it is the same."""
+    told = [change for change in facts.history if change.deed not in _CHANGES_NOTHING]
+    if not told:
+        return ""
+    newest, now = told[-1], told[-1].after
+    known = (one["state"], one["generation"], one["stage"])
+    if (("absent", None, None) if now is None else (now.state.value, now.generation, now.stage)) == known:
+        return ""
+    return (
+        f"<p class=problem>Since then: {escape(newest.deed.value)} by {escape(newest.by)} at"
+        f" {escape(date_and_time(newest.at))}; the next cycle shows it.</p>"
+    )
 
 
 def marks_of(changes: Sequence[FlagChange], one: Mapping[str, Any]) -> tuple[ChartMark, ...]:

@@ -120,7 +120,7 @@ def _since_when(known: _Known, span: Span) -> str:
     since = date_and_time(known.began)
     if span not in known.filled:
         return f"this controller has watched it since {since}"
-    return f"until {since} this controller did not watch it: values of before are the metric store's, without evidence"
+    return f"this controller began to watch it at {since}; earlier values are the metric store's, without evidence"
 
 
 def _take(known: _Known, tick: float, found: Sequence[Finding]) -> None:

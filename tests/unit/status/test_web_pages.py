@@ -217,6 +217,17 @@ def test_a_store_that_cannot_be_read_leaves_the_rest() -> None:
     assert "refusal_rate" in page
 
 
+def test_what_was_done_after_the_cycle_is_said() -> None:
+    """A cycle is up to 30 s old, and a person who has just typed a command reloads the page."""
+    assert "Since then" not in rollout()
+    armed = rollout_page(world.explained("summaries"), world.facts(), None, tick=TICK)
+    assert "Since then: trip by kill-1 at 2026-04-19 14:22:11 UTC" in armed
+    gone = replace(world.facts().history[-1], deed=Deed.END, after=None)
+    ended = rollout_page(world.explained(), StoredFacts((gone,)), None, tick=TICK)
+    assert "Since then: end by Ann Lee" in ended
+    assert "Since then" not in rollout_page(world.explained("idle"), StoredFacts((gone,)), None, tick=TICK)
+
+
 def test_long_lists_are_cut() -> None:
     change, report, one = world.facts().history[1], world.facts().routers[1], world.incident()
     facts = StoredFacts(
