@@ -16,7 +16,7 @@ from killswitch.flags.incident import Incident
 from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.model import Cohort, Finding, Matcher, Mode, Rollout
 from killswitch.pages.events import re_armed
-from killswitch.stores import keys
+from killswitch.stores import Store, keys
 from killswitch.trips.flag_history import changes_in, history_of
 from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
@@ -50,6 +50,9 @@ class AlertWorld:
         """A replica's desk."""
         store = MemoryStore(self.server, name)
         store.fault = fault
+        return self.desk_over(store, name)
+
+    def desk_over(self, store: Store, name: str = "a") -> AlertDesk:
         acting = AlertActing(
             store,
             Switch(store, wall=self.clock.wall, by=name, origin=ORIGIN),
