@@ -50,6 +50,8 @@ def choose_family(questions: Questions, look: StoreLook, given: str | None) -> t
     if not look.families:
         for note in look.notes:
             questions.say(f"  {note}")
+        if look.notes:
+            fail("none of these metrics can be used; do what is said above, then run this again")
         fail(
             "no counters of requests to two models were found in the last hour; fix: count requests (docs/router.md "
             "has our library), let the metric store scrape them, then run this again"

@@ -194,6 +194,15 @@ def test_nothing_to_count_is_said_with_what_to_do(empty: Shell) -> None:
     assert "docs/router.md" in done.output
 
 
+def test_metrics_that_cannot_be_used_are_named_with_the_reason(empty: Shell) -> None:
+    """It does not say that nothing was found."""
+    done = empty("init", "--data", steady(empty.folder, "odd.om", {'llm_requests_total{model="old"}': 100}), "--yes")
+    assert done.exit_code == 2
+    assert "it has no label `cohort`" in done.output
+    assert "none of these metrics can be used" in done.output
+    assert "no counters" not in done.output
+
+
 def test_a_source_without_a_past_is_refused_in_words(empty: Shell) -> None:
     done = empty("init", "--source", "scrape+http://127.0.0.1:9/metrics", "--yes")
     assert done.exit_code == 2
