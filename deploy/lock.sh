@@ -21,7 +21,7 @@ lock dev pyproject.toml --all-extras --group dev
 # The image and the demo install a part of what the tests install, in the same versions. The daemon probes the models of
 # roles with the SDKs of their providers.
 lock "" pyproject.toml --extra daemon --extra shadow --extra warehouse --extra openai --extra anthropic --extra gemini \
-  --extra gateway-api \
+  --extra gateway-api --extra etcd-tls \
   --constraint deploy/requirements-dev.txt
 lock build --group build --constraint deploy/requirements-dev.txt
 lock tools --group tools

@@ -15,7 +15,7 @@ GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 BASE: list[str] = PROJECT["project"]["dependencies"]
 # the three providers' SDKs probe roles' models; `gateway-api` is for `killswitch follow`
-IN_THE_IMAGE = ("daemon", "shadow", "warehouse", "openai", "anthropic", "gemini", "gateway-api")
+IN_THE_IMAGE = ("daemon", "shadow", "warehouse", "openai", "anthropic", "gemini", "gateway-api", "etcd-tls")
 EVERYTHING = [*BASE, *(one for extra in EXTRAS.values() for one in extra if not one.startswith("llm-canary"))]
 
 
