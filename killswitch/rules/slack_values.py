@@ -11,6 +11,7 @@ from killswitch.rules.units import shown
 from killswitch.rules.values import Wrong, text_of
 
 MAX_ALLOWED = 50
+MAX_GROUPS = 10  # Slack is asked for the members of each, and takes twenty such questions a minute
 ID_PATTERN = "[UWS][A-Z0-9]{5,20}"
 _HOW = "write ids as Slack has them, such as [U012AB3CD, S012AB3CD]: `U…` or `W…` is a person, `S…` a user group"
 
@@ -22,6 +23,9 @@ def _allowed(value: object) -> tuple[str, ...]:
     for text in texts:
         if not re.fullmatch(ID_PATTERN, text):
             raise Wrong(f"{shown(text)} is no id of a person or a user group in Slack", _HOW)
+    groups = sum(text.startswith("S") for text in set(texts))
+    if groups > MAX_GROUPS:
+        raise Wrong(f"{groups} user groups are too many", f"name at most {MAX_GROUPS}: Slack is asked for each of them")
     return tuple(dict.fromkeys(texts))
 
 

@@ -39,6 +39,11 @@ def test_anything_else_is_refused_with_the_form(text: str) -> None:
         allowed(text)
 
 
+def test_more_than_ten_groups_are_refused() -> None:
+    with pytest.raises(BadRules, match="Slack is asked for each of them"):
+        allowed("[" + ", ".join(f"S{number:08d}" for number in range(11)) + "]")
+
+
 def test_more_than_fifty_are_refused() -> None:
     with pytest.raises(BadRules, match="user group is one id"):
         allowed("[" + ", ".join(f"U{number:08d}" for number in range(51)) + "]")
