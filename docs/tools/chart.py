@@ -107,7 +107,7 @@ def _shown(default: Any) -> str:
 
 
 _RELOAD = ("rules.files", "roles.files", "secret.create")
-_AT_ONCE = ("networkPolicy.", "monitoring.", "replicas", "etcd.")
+_AT_ONCE = ("networkPolicy.", "monitoring.", "dashboard.", "replicas", "etcd.")
 
 
 def arrives(value: Value) -> str:

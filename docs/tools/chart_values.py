@@ -336,3 +336,18 @@ def _monitoring() -> Iterator[Value]:
         300,
         on,
     )
+    yield Value(
+        "dashboard.enabled",
+        False,
+        SWITCH,
+        "A ConfigMap with our dashboard for Grafana, for the sidecar of its chart.",
+        True,
+    )
+    yield Value(
+        "dashboard.labels",
+        {"grafana_dashboard": "1"},
+        TEXTS,
+        "Labels that the sidecar of your Grafana looks for.",
+        {"grafana_dashboard": "yes"},
+        ("dashboard.enabled=true",),
+    )

@@ -17,6 +17,7 @@ from killswitch.generated_files import write_or_check
 
 COMMAND: Final = "python -m docs.tools.grafana"
 DASHBOARD: Final = Path("deploy/grafana/killswitch.json")
+OF_THE_CHART: Final = Path("deploy/helm/files/dashboard.json")  # a chart reads no file outside of it
 UID: Final = "killswitch"
 
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
@@ -270,7 +271,7 @@ def _pages() -> Json:
 
 
 def main() -> int:
-    return write_or_check({DASHBOARD: text()}, command=COMMAND, check="--check" in sys.argv[1:])
+    return write_or_check({DASHBOARD: text(), OF_THE_CHART: text()}, command=COMMAND, check="--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

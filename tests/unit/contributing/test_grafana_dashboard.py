@@ -17,7 +17,8 @@ _FAMILY = re.compile(r"killswitch_[a-z_]+")
 
 
 def test_the_dashboard_is_current() -> None:
-    assert (REPOSITORY / grafana.DASHBOARD).read_text(encoding="utf-8") == grafana.text()
+    for path in (grafana.DASHBOARD, grafana.OF_THE_CHART):
+        assert (REPOSITORY / path).read_text(encoding="utf-8") == grafana.text()
 
 
 def test_the_datasource_is_a_variable_and_nothing_is_an_input() -> None:
