@@ -8,7 +8,7 @@ from typing import Final
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 GAP: Final = "·"
-WIDTH: Final = 60
+WIDTH: Final = 72  # an hour and ten minutes, in minutes
 
 
 def sparkline(values: Sequence[float | None], top: float, width: int = WIDTH) -> str:

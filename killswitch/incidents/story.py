@@ -108,11 +108,8 @@ def story_of(sources: Sources) -> IncidentStory:
 
 
 def first_bad(incident: Incident) -> float | None:
-    """When the evidence that tripped begins, as far as it is known: Unix seconds."""
-    begun = [
-        finding.excursion.since if finding.excursion is not None else finding.since for finding in incident.tripping
-    ]
-    return min((at for at in begun if at is not None), default=None)
+    """When the evidence that tripped begins, Unix seconds; None where the bare comparison of a window tripped."""
+    return min((one.excursion.since for one in incident.tripping if one.excursion is not None), default=None)
 
 
 def rearmed(after: Sequence[FlagChange]) -> FlagChange | None:
@@ -136,16 +133,15 @@ def _ramp(incident: Incident) -> Iterator[TimelineEntry]:
 
 def _beginnings(incident: Incident) -> Iterator[TimelineEntry]:
     for finding in incident.tripping:
-        excursion = finding.excursion
-        since = excursion.since if excursion is not None else finding.since
-        if since is None:
-            continue
-        count = ""
+        excursion, rule = finding.excursion, plain(finding.rule, 60)
         if excursion is not None:
-            count = f": {excursion.events_canary:,.0f} of {excursion.trials_canary:,.0f} canary requests until the trip"
-        yield TimelineEntry(
-            since, MomentKind.BEGAN, f"{plain(finding.rule, 60)} goes over its limit, by its evidence{count}"
-        )
+            counts = f"{excursion.events_canary:,.0f} of {excursion.trials_canary:,.0f} canary requests until the trip"
+            said = f"{rule} goes over its limit, by its evidence: {counts}"
+            yield TimelineEntry(excursion.since, MomentKind.BEGAN, said)
+        elif finding.since is not None:
+            window = "" if incident.window is None else f" of {duration_in_words(incident.window)}"
+            said = f"{rule} is over its limit in the window{window} until here"
+            yield TimelineEntry(finding.since, MomentKind.BEGAN, said)
     if incident.alert is not None:
         yield TimelineEntry(
             incident.alert.starts_at, MomentKind.BEGAN, f"alert {plain(incident.alert.name, 120)} begins to fire"
@@ -227,7 +223,8 @@ def _unknown(sources: Sources, after: Sequence[FlagChange]) -> Iterator[str]:
     incident = sources.incident
     yield from sources.problems
     if first_bad(incident) is None:
-        yield "when the first bad request came: no evidence of a rule tripped it"
+        tripped_by = "the bare comparison of a window" if incident.rules else "no rule"
+        yield f"when the first bad request came: {tripped_by} tripped it"
     if not incident.findings:
         yield "what our rules said at the trip: none was judged for it"
     if sources.trend is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from killswitch.alert_settings import AlertAction
 from killswitch.model import (
     Cohort,
     CohortMatchers,
@@ -378,6 +379,12 @@ class _Builder:
                 ("when_blind",),
                 "trip_after is shorter than three intervals (1m30s by default): two missed scrapes trip a good canary",
                 "use 10m, or `when_blind: hold`",
+            )
+        if spec.alerts is not None and spec.alerts.action is AlertAction.HOLD and spec.plan is None:
+            self._warning(
+                ("alerts",),
+                "an alert holds a plan, and this file has none: it only pages",
+                "write `alerts: trip`, or `plan: default`",
             )
         if spec.page.loses and "page" not in self._refused:
             what = f"a trip, which is {spec.page.severity}, would reach no one"

@@ -90,6 +90,16 @@ def test_the_first_of_several_rules_is_the_beginning() -> None:
     assert first_bad(incident) == pytest.approx(BEGAN, abs=1)
 
 
+def test_a_bare_comparison_knows_no_first_bad_request() -> None:
+    """Its window was over the limit at a tick; the first bad request came at some time before, in that window."""
+    bare = replace(PROVEN, excursion=None, evidence=None, needed=None, since=AT - 1)
+    story = story_of(replace(all_known(), incident=replace(all_known().incident, findings=(bare,), window=300.0)))
+    assert took(story)["first bad request to trip"] is None
+    assert "when the first bad request came: the bare comparison of a window tripped it" in story.unknown
+    told = [entry.said for entry in story.timeline if entry.moment is MomentKind.BEGAN]
+    assert told == ["refusal_rate is over its limit in the window of 5m until here"]
+
+
 def test_a_long_ramp_shows_its_beginning_and_its_newest_steps() -> None:
     stages = tuple(StageEntry(f"s{number}", float(number), AT - 9000 + number) for number in range(200))
     told = [entry.said for entry in story_of(all_known(stages=stages)).timeline if entry.moment is MomentKind.RAMP]

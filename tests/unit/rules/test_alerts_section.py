@@ -58,3 +58,12 @@ def test_what_cannot_be_meant_is_refused(text: str, words: str) -> None:
         alerts_of(text)
     assert words in refused.value.problems[0]
     assert "f.yaml:4" in refused.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [("alerts: hold\n", True), ("alerts: hold\nplan: default\n", False), ("alerts: trip\n", False), ("", False)],
+)
+def test_a_hold_without_a_plan_is_doubted(text: str, *, warned: bool) -> None:
+    found = load_text((HEAD + text).encode(), name="f.yaml")
+    assert any("only pages" in str(one) for one in found.warnings) == warned
