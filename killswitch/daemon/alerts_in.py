@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
 from starlette.routing import Route
 
@@ -18,6 +19,15 @@ from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Store
 from killswitch.trips.switch import Switch
 from killswitch.web.alert_endpoint import alert_routes
+
+log = logging.getLogger(__name__)
+_NAMED = 5
+
+
+def names_of(names: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def alerts_in(
@@ -37,6 +47,9 @@ def alerts_in(
     Raises BadSettings where the token is named twice.
     """
     token = secret(settings, "alerts_token") or secret(settings, "api_token")
+    waiting = sorted(name for name, rollout in rules.current().rollouts.items() if rollout.alerts is not None)
+    if token is None and waiting:
+        log.warning("alerts about %s are refused: no token is set; set KILLSWITCH_ALERTS_TOKEN_FILE", names_of(waiting))
 
     def findings(flag: Flag) -> tuple[Finding, ...]:
         report = latest()
