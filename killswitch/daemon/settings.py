@@ -99,7 +99,7 @@ class Settings(ReceiverSettings):
         default="https://events.pagerduty.com/v2/enqueue", description="PagerDuty's Events API v2 (EU: events.eu.…)"
     )
     public_url: str | None = Field(
-        default=None, description="where people reach `listen` from outside; pages link to incidents there"
+        default=None, description="where people reach `listen` from outside; pages link to incidents and rollouts there"
     )
     grafana_url: str | None = Field(
         default=None,

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 
 from killswitch.model import Unit
 from killswitch.timestamps import from_iso
+from killswitch.trends.stored import trend_around
 from killswitch.wording import value_in_words
 from tests.faults.fleet import INTERVAL, Fleet, rules_of
 from tests.faults.service import HEALTHY, Behaviour
@@ -133,6 +135,25 @@ def test_the_incident_holds_what_a_post_mortem_needs(fleet: Fleet) -> None:
     # the queries can be asked again, and give the numbers
     tick = from_iso(incident["tick"])
     assert any(fleet.prometheus.query(query, tick) for query in tripping["queries"])
+
+
+def test_pages_of_the_daemon_show_the_trip_and_its_course(fleet: Fleet) -> None:
+    """Both cohorts around the trip are kept soon after the flip, and the links in pages lead to what shows them."""
+    wait_until(lambda: trend_around(fleet.store, "error-rate", 1), "both cohorts around the trip", 60)
+    trend = trend_around(fleet.store, "error-rate", 1)
+    assert trend is not None
+    assert trend.rules[0].rule == "error_rate"  # the one that tripped comes first
+    seen = [moment.canary for moment in trend.rules[0].moments if moment.canary is not None]
+    assert seen
+    assert max(seen) > 0.02
+    replica = fleet.replicas[0]
+    base = f"http://{replica.host}:{replica.port}"
+    rollout = requests.get(f"{base}/rollouts/error-rate", timeout=10).text
+    for words in ("error-rate <span class=tripped>", "<svg", "Who did what when", f"controller {replica.name}"):
+        assert words in rollout, words
+    incident = requests.get(f"{base}/incidents/error-rate.1", timeout=10).text
+    assert "Both cohorts around the trip" in incident
+    assert "<svg" in incident
 
 
 def test_slack_is_told_with_the_mention_in_the_top_level_text(fleet: Fleet) -> None:
