@@ -9,38 +9,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from killswitch.daemon.settings import Settings
-
-# The chart sets these from other values, and a wrong one would be a daemon that no one reaches.
-OF_THE_CHART = ("rules", "roles", "listen", "host_names", "controller_id")
-_NO_SECRET = ("scrape_file",)
+from docs.tools.chart_settings import secret_files_schema, settings_schema
 
 TEXT = {"type": "string"}
+OBJECT = {"type": "object"}
+SOME_TEXT = {"type": "string", "minLength": 1}
 NAME = {"type": "string", "pattern": "^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"}
 PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 PORTS = {"type": "array", "items": PORT}
 CIDRS = {"type": "array", "items": {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}}
-FREE = {"type": "object"}
-RULES = {"type": "array", "items": {"type": "object"}}
+
+
+def _only(**properties: Any) -> dict[str, Any]:
+    """An object with these keys. helm only warns of one that Kubernetes does not know, and Kubernetes drops it."""
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _rules(peers: str) -> dict[str, Any]:
+    """Rules of a NetworkPolicy. Without its peers, or with a misspelled selector, a rule lets everyone through."""
+    block = {**_only(cidr=SOME_TEXT, **{"except": {"type": "array", "items": SOME_TEXT}}), "required": ["cidr"]}
+    selector = _only(matchLabels=OBJECT, matchExpressions={"type": "array", "items": OBJECT})
+    peer = {**_only(podSelector=selector, namespaceSelector=selector, ipBlock=block), "minProperties": 1}
+    port = {
+        **_only(port={"type": ["integer", "string"]}, protocol={"type": "string"}, endPort=PORT),
+        "minProperties": 1,
+    }
+    rule = _only(**{peers: _some(peer), "ports": _some(port)})
+    return {"type": "array", "items": {**rule, "required": [peers]}}
+
+
+def _some(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": item}
+
+
+PULL_SECRETS = {"type": "array", "items": {**_only(name=SOME_TEXT), "required": ["name"]}}
+_WORDS = {name: {"type": "string"} for name in ("key", "operator", "value", "effect")}
+TOLERATIONS = {"type": "array", "items": _only(**_WORDS, tolerationSeconds={"type": "integer"})}
+TIME = {"type": "string", "pattern": "^([0-9]+(y|w|d|h|m|s))+$"}
+RESOURCES = _only(limits=OBJECT, requests=OBJECT, claims={"type": "array"})
+AFFINITY = _only(**dict.fromkeys(("nodeAffinity", "podAffinity", "podAntiAffinity"), OBJECT))
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 SWITCH = {"type": "boolean"}
-SOME_TEXT = {"type": "string", "minLength": 1}
 # not "propertyNames": helm says of a name that is refused where it is not
 FILES = {
     "type": "object",
     "patternProperties": {"^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$": SOME_TEXT},
     "additionalProperties": False,
 }
-
-
-def secret_settings() -> list[str]:
-    """The settings that name the file of a secret or of a certificate."""
-    return [name for name in Settings.model_fields if name.endswith("_file") and name not in _NO_SECRET]
-
-
-def plain_settings() -> list[str]:
-    """The settings that a user of the chart may give as they are."""
-    return [name for name in Settings.model_fields if name not in {*OF_THE_CHART, *secret_settings()}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +71,6 @@ class Value:
     about: str
     example: Any
     together: tuple[str, ...] = ()
-
-
-def _settings_schema(names: list[str], value: dict[str, Any]) -> dict[str, Any]:
-    fields = Settings.model_fields
-    properties = {name: {"description": fields[name].description or "", **value} for name in sorted(names)}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-_SETTING = {"type": ["string", "boolean", "integer"]}
-_KEY = {"type": "string", "pattern": "^[A-Za-z0-9._-]+$"}
 
 
 def values() -> Iterator[Value]:
@@ -101,7 +106,7 @@ def _pods() -> Iterator[Value]:
         "Kubernetes decides by default.",
         "Always",
     )
-    yield Value("imagePullSecrets", [], RULES, "Secrets for a private registry.", [{"name": "registry"}])
+    yield Value("imagePullSecrets", [], PULL_SECRETS, "Secrets for a private registry.", [{"name": "registry"}])
     yield Value(
         "nameOverride",
         "",
@@ -119,7 +124,7 @@ def _pods() -> Iterator[Value]:
     yield Value(
         "resources",
         {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "768Mi"}},
-        FREE,
+        RESOURCES,
         "79 MB with one rollout, 233 MB with a thousand; slow signals need more, once a day. Set no CPU limit: being "
         "throttled delays a trip.",
         {"limits": {"memory": "1Gi"}},
@@ -127,8 +132,8 @@ def _pods() -> Iterator[Value]:
     yield Value("podAnnotations", {}, TEXTS, "Annotations of the pods.", {"example.com/team": "platform"})
     yield Value("podLabels", {}, TEXTS, "Further labels of the pods.", {"example.com/team": "platform"})
     yield Value("nodeSelector", {}, TEXTS, "Which nodes it runs on.", {"kubernetes.io/os": "linux"})
-    yield Value("tolerations", [], RULES, "Tainted nodes that it may run on.", [{"operator": "Exists"}])
-    yield Value("affinity", {}, FREE, "Besides the spread over zones and nodes.", {"nodeAffinity": {}})
+    yield Value("tolerations", [], TOLERATIONS, "Tainted nodes that it may run on.", [{"operator": "Exists"}])
+    yield Value("affinity", {}, AFFINITY, "Besides the spread over zones and nodes.", {"nodeAffinity": {}})
     yield Value("priorityClassName", "", NAME, "So that it is not evicted first.", "system-cluster-critical")
 
 
@@ -168,7 +173,7 @@ def _what_it_watches() -> Iterator[Value]:
             "scrape_interval": "15s",
             "log_format": "json",
         },
-        _settings_schema(plain_settings(), _SETTING),
+        settings_schema(),
         "Any [setting](settings.md) by its name; `KILLSWITCH_<NAME>` in the pods. A misspelled one is refused.",
         {"public_url": "https://killswitch.example.org"},
     )
@@ -185,7 +190,7 @@ def _access() -> Iterator[Value]:
     yield Value(
         "secretFiles",
         {},
-        _settings_schema(secret_settings(), _KEY),
+        secret_files_schema(),
         "Setting: key of the Secret. The setting then names the key's file in `/etc/killswitch/secrets`.",
         {"slack_token_file": "slack-token"},
     )
@@ -195,7 +200,7 @@ def _access() -> Iterator[Value]:
     yield Value(
         "secret.create",
         {},
-        {"type": "object", "patternProperties": {_KEY["pattern"]: SOME_TEXT}, "additionalProperties": False},
+        {"type": "object", "patternProperties": {"^[A-Za-z0-9._-]+$": SOME_TEXT}, "additionalProperties": False},
         "Keys and values of a Secret that the chart makes. They are kept in the release: better make it yourself.",
         {"slack-token": "not-a-token"},
     )
@@ -231,7 +236,7 @@ def _etcd() -> Iterator[Value]:
     yield Value(
         "etcd.resources",
         {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
-        FREE,
+        RESOURCES,
         "Of each member.",
         {"limits": {"memory": "1Gi"}},
         on,
@@ -268,7 +273,7 @@ def _network() -> Iterator[Value]:
             f"networkPolicy.{what}.cidrs",
             [],
             CIDRS,
-            f"Where the {said} is, if its address is not that of a Service in the cluster.",
+            f"Where the {said} is, if its address is not a Service's of the cluster, or its Service leads outside.",
             ["10.1.2.0/24"],
             (f'settings.{what}="{"etcds" if what == "store" else "prometheus+https"}://{what}.example.com:8443"',),
         )
@@ -282,7 +287,7 @@ def _network() -> Iterator[Value]:
     )
     yield Value(
         "networkPolicy.internet.except",
-        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"],
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10"],
         CIDRS,
         "Left out of `0.0.0.0/0` and `::/0`, so that nothing inside is reached this way.",
         ["10.0.0.0/8"],
@@ -297,14 +302,14 @@ def _network() -> Iterator[Value]:
     yield Value(
         "networkPolicy.extraIngress",
         [],
-        RULES,
+        _rules("from"),
         "Further ingress rules, such as from your Ingress controller.",
         [{"from": [{"podSelector": {}}]}],
     )
     yield Value(
         "networkPolicy.extraEgress",
         [],
-        RULES,
+        _rules("to"),
         "Further egress rules, such as to a server of models inside the cluster.",
         [{"to": [{"podSelector": {}}], "ports": [{"port": 8000}]}],
     )
@@ -327,12 +332,12 @@ def _monitoring() -> Iterator[Value]:
         {"release": "kube-prometheus-stack"},
         on,
     )
-    yield Value("monitoring.scrapeInterval", "15s", TEXT, "How often the daemon's metrics are read.", "30s", on)
+    yield Value("monitoring.scrapeInterval", "15s", TIME, "How often the daemon's metrics are read.", "30s", on)
     yield Value(
         "monitoring.noEvaluationSeconds",
         120,
         {"type": "integer", "minimum": 60},
-        "After how long without a good evaluation an alert fires. Keep it at four of the daemon's intervals or more.",
+        "After how long without a good evaluation an alert fires: at least four of the daemon's intervals.",
         300,
         on,
     )

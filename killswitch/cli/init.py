@@ -89,7 +89,7 @@ def command(  # long: its options
     ] = False,
     settings: SettingsOption = None,
 ) -> None:
-    """StoreLook into the metric store, ask what it cannot say, and write a commented rule file in mode dry_run.
+    """Look into the metric store, ask what it cannot say, and write a commented rule file in mode dry_run.
 
     Limits come from control's last week. A rule that the doctor would call wrong is left out, with the reason. The
     source must keep a past: a Prometheus (or what speaks its API), or a recording. Nothing else is changed.

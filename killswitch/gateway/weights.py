@@ -200,7 +200,7 @@ def applied_of(route: Mapping[str, Any]) -> Applied | None:
             document["unsure"] is True,
             document["complete"] is True,
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # 1e999 is a number of JSON, and no int
         return None
 
 

@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from docs.tools.chart import arrives, schema
-from docs.tools.chart_values import Value, plain_settings, secret_settings, values
+from docs.tools.chart_settings import plain_settings, secret_settings
+from docs.tools.chart_values import Value, values
+from killswitch.rules.units import parse_duration
 from tests.e2e.test_kustomize import KUSTOMIZE, render
 from tests.servers.helm import CHART, Helm
 from tests.servers.image import REPOSITORY
@@ -156,10 +158,51 @@ class TestValues:
             ({"secret.create": {"a": "b"}, "secretFiles.slack_token_file": "slack-token"}, "add it there"),
             ({"image.digest": "sha256:1"}, "digest"),
             ({"networkPolicy.internet.cidrs": ["everywhere"]}, "cidrs"),
+            ({"settings.interval": 30}, "at '/settings/interval': got number, want string"),
+            ({"settings.lag": "soon"}, "at '/settings/lag': 'soon' does not match"),
+            ({"settings.console_pages": "flase"}, "console_pages"),
+            ({"settings.fallback": "pager"}, "'pagerduty'"),
+            ({"settings.source": ""}, "settings.source is missing"),
+            ({"settings.source": None}, "settings.source is missing"),
+            ({"settings.store": None}, "settings.store is missing"),
+            ({"settings.store": "sqlite:///tmp/flags.db"}, "at '/settings/store'"),  # a flag for each pod
+            ({"settings.store": "etcds://mine.etcd.svc", "etcd.enabled": True}, "exclude each other"),
+            ({"resources": {"limts": {"memory": "1Gi"}}}, "limts"),
+            ({"tolerations": [{"kee": "x"}]}, "kee"),
+            ({"affinity": {"nodeAfinity": {}}}, "nodeAfinity"),
+            ({"monitoring.scrapeInterval": "soon"}, "scrapeInterval"),
+            ({"monitoring.enabled": True, "settings.interval": "1m30s"}, "Write at least 360"),
         ],
     )
     def test_a_wrong_value_is_refused_in_words(self, wrong: Mapping[str, Any], said: str, helm: Helm) -> None:
         assert said in helm.refusal(wrong)
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            {"too": [{"podSelector": {}}]},
+            {"to": [], "ports": [{"port": 443}]},
+            {"to": [{}]},
+            {"to": [{"namespaceSelector": {"matchLables": {"team": "a"}}}]},
+            {"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "excpt": ["10.1.0.0/16"]}}]},
+            {"to": [{"podSelector": {}}], "port": [{"port": 443}]},
+            {"to": [{"podSelector": {}}], "ports": [{"prot": 443}]},
+        ],
+    )
+    def test_a_misspelled_rule_does_not_open_the_policy(self, rule: dict[str, Any], helm: Helm) -> None:
+        """Kubernetes drops a key that it does not know, and a rule without peers lets the daemon go anywhere."""
+        assert "at '/networkPolicy/extraEgress/0" in helm.refusal({"networkPolicy.extraEgress": [rule]})
+        mirrored = {"from" if key == "to" else key: one for key, one in rule.items()}
+        assert "at '/networkPolicy/extraIngress/0" in helm.refusal({"networkPolicy.extraIngress": [mirrored]})
+
+    @pytest.mark.parametrize("duration", ["30s", "1h30m", "0.5m", "250ms", "1 m"])
+    def test_durations_of_the_daemon_are_taken(self, duration: str, helm: Helm) -> None:
+        assert _settings(helm.rendered({"settings.claim_ttl": duration}))["KILLSWITCH_CLAIM_TTL"] == duration
+        assert parse_duration(duration) > 0
+
+    def test_the_example_address_gives_way_to_the_charts_etcd(self, helm: Helm) -> None:
+        """The chart has to know it from an address that someone chose."""
+        assert "killswitch-etcd-2" in _settings(helm.rendered({"etcd.enabled": True}))["KILLSWITCH_STORE"]
 
     def test_every_setting_of_the_daemon_can_be_given(self) -> None:
         """New settings are in the chart as soon as its files are generated."""
@@ -234,7 +277,6 @@ class TestReach:
             ("etcds://a.one.svc:2379,b.two.svc:2380", {("one", 2379), ("two", 2380)}),
             ("etcd://etcd:2379", {("killswitch", 2379)}),
             ("etcd://10.1.2.3:2379", {("10.1.2.3/32", 2379)}),
-            ("sqlite:///tmp/flags.db", set()),
         ],
     )
     def test_the_flag_store_is_reached(self, store: str, reached: set[tuple[str, int]], helm: Helm) -> None:
@@ -286,6 +328,11 @@ class TestReach:
         assert reached == ALWAYS | {PROMETHEUS, ("10.1.2.0/24", 2379), ("10.1.3.0/24", 2379)}
         assert helm.rendered({**outside, "networkPolicy.enabled": False})
 
+    def test_a_service_may_lead_outside(self, helm: Helm) -> None:
+        """A Service without pods has addresses of its own, and a policy sees only those."""
+        reached = _egress(helm.rendered({"networkPolicy.source.cidrs": ["10.1.2.0/24"]}))
+        assert reached == ALWAYS | {ETCD, PROMETHEUS, ("10.1.2.0/24", 9091)}
+
     def test_the_ports_of_pods_can_differ(self, helm: Helm) -> None:
         """A policy sees the pod's port, where a Service may have mapped another one to it."""
         reached = _egress(helm.rendered({"networkPolicy.source.ports": [10902]}))
@@ -297,6 +344,7 @@ class TestReach:
         (policy,) = (one for one in objects if one["kind"] == "NetworkPolicy")
         blocks = {peer["ipBlock"]["cidr"]: peer["ipBlock"] for peer in policy["spec"]["egress"][-1]["to"]}
         assert "169.254.0.0/16" in blocks["0.0.0.0/0"]["except"]  # the cloud's metadata
+        assert "100.64.0.0/10" in blocks["0.0.0.0/0"]["except"]  # pods and nodes of some clouds
         assert blocks["::/0"]["except"] == ["fc00::/7", "fe80::/10"]
         assert "except" not in blocks["192.0.2.0/24"]
 

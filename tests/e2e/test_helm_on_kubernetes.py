@@ -188,6 +188,20 @@ def _generation(objects: dict[tuple[str, str], dict[str, Any]]) -> int:
     return generation
 
 
+def test_an_upgrade_without_your_rules_is_refused(kube: KubeApiServer, helm: Helm, namespace: str) -> None:
+    """Else the sample would replace them, and an armed canary would be watched by no rule."""
+    install(helm, namespace)
+    upgrade(helm, namespace, {})
+    upgrade(helm, namespace, {r"rules.files.a\.yaml": "rollout: a\n"})
+    before = content(items(kube, namespace))
+    refused = helm.run("upgrade", "killswitch", str(CHART), "--namespace", namespace, *given({"replicas": 3}))
+    assert refused.returncode != 0
+    assert "rules.files is missing, and the sample would replace a.yaml: give it again" in refused.stderr
+    assert content(items(kube, namespace)) == before
+    helm.done("uninstall", "killswitch", "--namespace", namespace)
+    install(helm, namespace)
+
+
 def test_a_rollback_brings_back_what_was_there(kube: KubeApiServer, helm: Helm, namespace: str) -> None:
     install(helm, namespace)
     before = content(items(kube, namespace))

@@ -15,6 +15,10 @@
 {{/* The address of the flag store: the chart's etcd, or the one in the settings. */}}
 {{- define "killswitch.store" -}}
 {{- if .Values.etcd.enabled -}}
+{{- /* the address in values.yaml is an example, and not someone's choice */}}
+{{- if not (has .Values.settings.store (list nil "" "etcds://etcd.etcd.svc:2379")) -}}
+{{- fail (printf "settings.store and etcd.enabled exclude each other: settings.store names %s, and the chart's own etcd would begin without its flags. Take one of them out" .Values.settings.store) -}}
+{{- end -}}
 etcds://{{ include "killswitch.etcdMembers" . | replace "," ":2379," }}:2379
 {{- else -}}
 {{ required "settings.store is missing: name your etcd, or set etcd.enabled=true" .Values.settings.store }}

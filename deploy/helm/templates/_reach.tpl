@@ -33,6 +33,11 @@ down, so the rules are made from the addresses: a Service's namespace and port, 
 {{- end -}}
 {{- end -}}
 
+{{/* The address of the metric store. */}}
+{{- define "killswitch.source" -}}
+{{- required "settings.source is missing: name your Prometheus, such as prometheus+http://prometheus-operated.monitoring.svc:9090" .Values.settings.source -}}
+{{- end -}}
+
 {{/* Rules for a dict: place -> ports. */}}
 {{- define "killswitch.egress" -}}
 {{- range $place, $ports := . }}
@@ -56,10 +61,12 @@ down, so the rules are made from the addresses: a Service's namespace and port, 
 {{- define "killswitch.reach" -}}
 {{- $given := index .root.Values.networkPolicy .what -}}
 {{- $namespace := .root.Release.Namespace -}}
-{{- $url := eq .what "store" | ternary (include "killswitch.store" .root) (index .root.Values.settings .what | toString) -}}
+{{- $url := eq .what "store" | ternary (include "killswitch.store" .root) (include "killswitch.source" .root) -}}
 {{- $reached := dict -}}
 {{- range $one := include "killswitch.addresses" $url | fromJsonArray -}}
-  {{- $places := include "killswitch.place" (dict "host" $one.host "namespace" $namespace) | list | compact | default $given.cidrs -}}
+  {{- $places := include "killswitch.place" (dict "host" $one.host "namespace" $namespace) | list | compact -}}
+  {{- /* also for a Service: it may lead to addresses outside of the cluster */}}
+  {{- $places = concat $places $given.cidrs | uniq -}}
   {{- if not $places -}}
     {{- fail (printf "settings.%s names %s, which is no Service of this cluster. Say in networkPolicy.%s.cidrs at which addresses it is, such as [10.1.2.0/24]: the policy would stop the daemon there" $.what $one.host $.what) -}}
   {{- end -}}

@@ -13,6 +13,7 @@ KILLSWITCH_LISTEN: 0.0.0.0:8080
 {{- /* the Service's names, for pods that ask it for flags */}}
 KILLSWITCH_HOST_NAMES: {{ join "," (concat $service .Values.hostNames) }}
 KILLSWITCH_STORE: {{ include "killswitch.store" . | quote }}
+KILLSWITCH_SOURCE: {{ include "killswitch.source" . | quote }}
 {{- if .Values.etcd.enabled }}
 KILLSWITCH_STORE_CA_FILE: /etc/killswitch/etcd/ca.crt
 KILLSWITCH_STORE_CERT_FILE: /etc/killswitch/etcd/tls.crt
@@ -24,11 +25,21 @@ KILLSWITCH_STORE_KEY_FILE: /etc/killswitch/etcd/tls.key
 {{- end }}
 {{- end }}
 {{- range $setting, $value := .Values.settings }}
-{{- if not (or (kindIs "invalid" $value) (eq $setting "store")) }}
+{{- if not (or (kindIs "invalid" $value) (has $setting (list "store" "source"))) }}
 KILLSWITCH_{{ upper $setting }}: {{ kindIs "float64" $value | ternary (int64 $value) $value | toString | quote }}
 {{- end }}
 {{- end }}
 {{- range $setting, $key := .Values.secretFiles }}
 KILLSWITCH_{{ upper $setting }}: /etc/killswitch/secrets/{{ $key }}
 {{- end }}
+{{- end -}}
+
+{{/* The seconds of a duration such as 1h30m. */}}
+{{- define "killswitch.seconds" -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- $sum := 0.0 -}}
+{{- range $part := regexFindAll "[0-9.]+ ?(ms|[smhd])" . -1 -}}
+{{- $sum = addf $sum (mulf (regexFind "^[0-9.]+" $part | float64) (get $units (regexFind "[a-z]+$" $part))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end -}}

@@ -149,7 +149,10 @@ class TestReplicasAndPeople:
         with pytest.raises(BadDocument, match="other"):
             turn(other, PAIR, TRIPPED)
 
-    @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "7", '{"rollout": 1}', "x" * 5000])
+    @pytest.mark.parametrize(
+        "text",
+        ["", "{}", "[]", "null", "7", '{"rollout": 1}', "x" * 5000, '{"rollout": "a", "generation": 1e999}'],
+    )
     def test_an_annotation_that_says_nothing_stops_no_trip(self, text: str) -> None:
         found = route(1, 1)
         found["metadata"]["annotations"] = {ANNOTATION: text}
