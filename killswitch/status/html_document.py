@@ -44,7 +44,7 @@ code { background: var(--soft); border: 1px solid var(--line); padding: .1rem .3
 table { border-collapse: collapse; width: 100%; margin: .3rem 0; }
 caption { text-align: left; color: var(--dim); padding: .3rem 0; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; vertical-align: top; font-weight: 400; }
-thead th { color: var(--dim); } tbody > tr > * { border-top: 1px solid var(--line); }
+thead th { color: var(--dim); overflow-wrap: break-word; } tbody > tr > * { border-top: 1px solid var(--line); }
 .n { text-align: right; font-variant-numeric: tabular-nums; } tr.now > * { font-weight: 600; }
 tr.far { content-visibility: auto; contain-intrinsic-size: auto 3rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
