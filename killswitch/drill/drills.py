@@ -180,8 +180,14 @@ class Drills:
 
     def _finish_orphans(self) -> None:
         for under_way in keeping.open_drills(self._store):
-            if self._store.get(keys.drill_runner(under_way.rollout)) is None:
+            if self._store.get(keys.drill_runner(under_way.rollout)) is not None:
+                continue
+            try:
                 self._finish_orphan(under_way)
+            except AccessDenied:
+                raise
+            except KillswitchError as error:  # one that cannot be ended yet keeps no other drill back
+                log.warning("%s: drill %d is not over yet: %s", under_way.rollout, under_way.number, error)
 
     def _finish_orphan(self, under_way: OpenDrill) -> None:
         rollout, now = under_way.rollout, self._means.wall()
@@ -196,7 +202,7 @@ class Drills:
             return
         record = found[0]
         back = restored(self._store, record, wall=self._means.wall) if record.live else None
-        problems = [f"controller {record.controller} stopped during it, so it was not timed"]
+        problems = [f"controller {record.controller} stopped during it, or lost the store, so it was not timed"]
         if back is Restored.TOO_LATE:
             problems.append(left_in_words(record, back))
         record = record.settled(tuple(problems), at=now)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from killswitch.drill.record import DrillRecord
-from killswitch.errors import OutcomeUnknown, Unavailable
+from killswitch.errors import BadDocument, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
@@ -67,7 +67,10 @@ def restored(store: Store, record: DrillRecord, *, wall: Callable[[], float]) ->
     key = keys.flag(record.rollout)
     for _ in range(_ATTEMPTS):
         item = store.get(key)
-        flag = None if item is None else flag_from_document(item.value, rollout=record.rollout)
+        try:
+            flag = None if item is None else flag_from_document(item.value, rollout=record.rollout)
+        except BadDocument:
+            return Restored.NOT_OURS  # no drill writes such a document, and no router obeys it
         if is_restored(flag, record):
             return Restored.REARMED  # the answer to our commit was lost, or another replica was faster
         if item is None or flag is None or not flags.drilled(flag) or flag.trip is None:

@@ -30,7 +30,7 @@ from killswitch.drill.record import (
 from killswitch.drill.results import left_in_words, pages_of_result
 from killswitch.drill.routers import MOST, RouterLook, RouterTimes, look_at_routers
 from killswitch.drill.verdict import Proven, rehearsed
-from killswitch.errors import BadDocument, KillswitchError
+from killswitch.errors import BadDocument, KillswitchError, Unavailable
 from killswitch.flags.change import Deed
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident, IncidentDraft
@@ -103,7 +103,7 @@ class Rehearsal:
     def run(self) -> DrillRecord | None:
         """The drill as it was kept; None where a comparison failed and nothing was begun.
 
-        Raises what the store raises as long as nothing is begun.
+        Raises what the store raises as long as nothing is begun, and Unavailable for a drill that another look ends.
         """
         lease = self._store.grant(RUNNER_TTL)
         try:
@@ -182,7 +182,10 @@ class Rehearsal:
     # --- routers and receivers --------------------------------------------------------------------
 
     def _watch(self, under_way: OpenDrill, lease: Lease) -> str | None:
-        """Look until everyone has answered or patience ends; how the flag was changed by then, None if it was not."""
+        """Look until everyone has answered or patience ends; how the flag was changed by then, None if it was not.
+
+        Raises Unavailable where the flag is still on control: then the drill is not over, and any replica ends it.
+        """
         times = RouterTimes(self._prepared.routers, under_way.revision, control=self._record.live)
         on_control = self._record.live  # until it is re-armed
         deliveries: dict[str, float] = {}
@@ -207,6 +210,8 @@ class Rehearsal:
             if (since >= PATIENCE and not on_control) or since >= 2 * PATIENCE:
                 break
             self._means.sleep(POLL)
+        if on_control:
+            raise Unavailable(f"{self._record.rollout}: its live drill could not re-arm it yet; the next look does")
         self._conclude(times, deliveries)
         return changed
 

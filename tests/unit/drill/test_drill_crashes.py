@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from killswitch.drill.record import DrillOutcome
-from killswitch.flags.flag import Flag
+from killswitch.flags.document import to_document
+from killswitch.flags.flag import Flag, drilled
 from killswitch.pages.page import PageKind
-from killswitch.stores import keys
+from killswitch.stores import Put, keys
 from tests.doubles.drills import NAME, DrilledWorld
 from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
 
@@ -130,3 +131,73 @@ def test_a_store_that_pauses_for_long_ends_a_live_drill_when_it_is_back() -> Non
     assert world.flag is not None
     assert world.flag.armed
     assert world.kept()[0].outcome is DrillOutcome.FAILED
+
+
+@pytest.mark.parametrize("back_after", [100, 119, 121, 123, 125, 130])
+def test_a_live_drill_is_not_over_while_everyone_is_on_control(back_after: int) -> None:
+    """The store takes no write, each after five seconds, and is back in the very moment in which patience ends."""
+    world = DrilledWorld(QUIET)
+    world.routers["r3"] = 5.0  # so that the store fails before it is armed again
+    store = world.drills._store
+    assert isinstance(store, MemoryStore)
+    began: list[float] = []
+
+    def at_each_step() -> None:
+        if not began and drilled(world.flag):
+            began.append(world.clock.monotonic())
+
+    def strike(call: Call) -> Fault | None:
+        if call.name != "commit" or not began or world.clock.monotonic() - began[0] >= back_after:
+            return None
+        world.clock.advance(5.0)
+        return Fault.FAIL_BEFORE
+
+    world.at_each_step, store.fault = at_each_step, strike
+    world.ask(live=True)
+    for _ in range(5):
+        world.drills.look()
+        world.sleep(HEIR_AFTER)
+        world.replicas["kill-1"].look()
+    flag = world.flag
+    assert flag is not None
+    assert (flag.armed, flag.canary_percent) == (True, 5.0)
+    assert [one.outcome for one in world.kept()] in ([DrillOutcome.PASSED], [DrillOutcome.FAILED])
+
+
+def test_a_flag_that_is_damaged_during_it_keeps_no_drill_back() -> None:
+    """Its replica has died as well: the drill ends, and the ones after it are made."""
+    world = DrilledWorld(QUIET)
+
+    def die() -> None:
+        if drilled(world.flag):
+            raise Crash
+
+    world.at_each_step = die
+    world.ask(live=True)
+    with pytest.raises(Crash):
+        world.drills.look()
+    world.at_each_step = lambda: None
+    good = to_document(world.flags_ever()[0])
+    world.server.commit("someone", (), (Put(keys.flag(NAME), b"{"),))
+    world.sleep(HEIR_AFTER)
+    world.replicas["kill-1"].look()
+    assert not world.server.list(keys.DRILLS_OPEN).items
+    assert world.pages(PageKind.DRILL_FAILED)
+    world.server.commit("someone", (), (Put(keys.flag(NAME), good),))
+    for _ in range(2):
+        world.sleep(1.0)  # routers read it and report
+    world.ask(nonce="n2")
+    world.replicas["kill-1"].look()
+    assert world.kept()[0].outcome is DrillOutcome.PASSED
+
+
+def test_a_drill_that_cannot_be_ended_keeps_no_other_back() -> None:
+    """What another rollout's drill cannot do yet is tried again at each look, after which the others are made."""
+    world = DrilledWorld(QUIET)
+    world.server.commit("x", (), (Put(keys.drill_open("aaa"), b'{"number": 1}'),))
+    replica = world.drills
+    store = replica._store
+    assert isinstance(store, MemoryStore)
+    store.fault = lambda call: Fault.FAIL_BEFORE if keys.drill("aaa", 1) in str(call.subject) else None
+    assert world.drilled().outcome is DrillOutcome.PASSED
+    assert world.server.get(keys.drill_open("aaa")) is not None
