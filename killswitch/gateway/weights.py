@@ -7,8 +7,8 @@ An annotation of the route holds what was written last: of which revision of the
 want of knowledge. So replicas do not undo each other, and a person who lowers the canary by hand is not overruled:
 
 - Lowering the canary is always right.
-- Raising it needs a flag that is surely known, and of a newer revision than what was written last; or the same one,
-  if a mirror had lowered it only because it was unsure.
+- Raising it needs a flag that is surely known, and changed since what was written last; or the same one, if a mirror
+  had lowered it only because it was unsure. A drill gives the same flag a newer revision, and changes nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Wanted:
     """What the route should send to the canary: ``percent``, 0 to 100, by this revision of the flag.
 
     ``sure``: whether it follows from a flag that is known, and not from the want of one. ``complete``: everyone has
-    the new model, because the rollout is over. ``absent``: the store has no flag.
+    the new model, because the rollout is over. ``absent``: the store has no flag. ``changed_at``: when the flag was
+    changed last, as its document says (Unix seconds); 0 without one.
     """
 
     rollout: str
@@ -80,6 +81,7 @@ class Wanted:
     sure: bool
     complete: bool = False
     absent: bool = False
+    changed_at: float = 0.0
 
 
 def wanted_of(rollout: str, snapshot: ObeyedFlag) -> Wanted:
@@ -94,6 +96,7 @@ def wanted_of(rollout: str, snapshot: ObeyedFlag) -> Wanted:
         standing not in _UNSURE,
         complete,
         standing is RouterState.NO_FLAG,
+        0.0 if snapshot.flag is None else snapshot.flag.updated_at,
     )
 
 
@@ -107,6 +110,12 @@ class Applied:
     percent: float
     unsure: bool
     complete: bool
+    changed_at: float
+
+    def is_of(self, wanted: Wanted) -> bool:
+        """Whether it was written of this very flag, or of a newer one."""
+        same = (self.generation, self.changed_at) == (wanted.generation, wanted.changed_at)
+        return same or wanted.revision < self.revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +174,7 @@ def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
         after.append(target)
         if place.idle or place.percent != target:
             changes += _weights(place, target)
-    mark = _mark(applied, wanted, lowered=bool(changes) and target < most)
+    mark = _mark(applied, wanted, most, lowered=bool(changes) and target < most)
     if not changes and (said or applied == mark):
         return Turn((), max(after), not said, said)
     return Turn((*_guard(route), *changes, *_annotated(route, mark)), max(after), not said, said)
@@ -199,6 +208,7 @@ def applied_of(route: Mapping[str, Any]) -> Applied | None:
             float(document["percent"]),
             document["unsure"] is True,
             document["complete"] is True,
+            float(document["changed_at"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # 1e999 is a number of JSON, and no int
         return None
@@ -208,7 +218,7 @@ def _why_not_raised(applied: Applied | None, wanted: Wanted, now: float) -> str:
     """Why the canary's share may not grow; "" where it may."""
     if not wanted.sure:
         return "not surely known"
-    if applied is None or wanted.revision > applied.revision:
+    if applied is None or not applied.is_of(wanted):
         return ""
     if wanted.revision < applied.revision:
         return (
@@ -220,14 +230,21 @@ def _why_not_raised(applied: Applied | None, wanted: Wanted, now: float) -> str:
     return f"someone lowered the canary to {now:g}% by hand; the flag's next change sets it again"
 
 
-def _mark(applied: Applied | None, wanted: Wanted, *, lowered: bool) -> Applied:
-    """The annotation afterwards. It never goes back to an older revision."""
+def _mark(applied: Applied | None, wanted: Wanted, most: float, *, lowered: bool) -> Applied:
+    """The annotation afterwards. It never goes back to an older revision.
+
+    ``most``: the share that the route gave before. What a person had lowered is not marked as lowered by the unsure:
+    a mirror that is sure would raise it.
+    """
+    generation, revision, changed_at = wanted.generation, wanted.revision, wanted.changed_at
     behind = applied is not None and wanted.revision < applied.revision
-    generation, revision = wanted.generation, wanted.revision
-    if behind and applied is not None:
-        generation, revision = applied.generation, applied.revision
-    unsure = not wanted.sure or (behind and lowered)
-    return Applied(wanted.rollout, generation, revision, wanted.percent, unsure, wanted.complete)
+    unsure = not wanted.sure
+    if applied is not None and behind:
+        generation, revision, changed_at = applied.generation, applied.revision, applied.changed_at
+    if applied is not None and applied.is_of(wanted) and (behind or unsure):
+        by_hand = most < round(applied.percent, 2)
+        unsure = applied.unsure or (lowered and not by_hand)
+    return Applied(wanted.rollout, generation, revision, wanted.percent, unsure, wanted.complete, changed_at)
 
 
 def _crowded(place: _Place) -> str:
@@ -302,7 +319,7 @@ def _guard(route: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _annotated(route: Mapping[str, Any], mark: Applied) -> list[Mapping[str, Any]]:
     text = json.dumps({
         "rollout": mark.rollout, "generation": mark.generation, "revision": mark.revision, "percent": mark.percent,
-        "unsure": mark.unsure, "complete": mark.complete,
+        "unsure": mark.unsure, "complete": mark.complete, "changed_at": mark.changed_at,
     })  # fmt: skip
     has_any = bool(route.get("metadata", {}).get("annotations"))
     first = [] if has_any else [{"op": "add", "path": "/metadata/annotations", "value": {}}]

@@ -15,9 +15,11 @@ from killswitch.errors import BadDocument, BadSettings
 from killswitch.gateway.weights import ANNOTATION, Backend, Pair, Turn, Wanted, backend, check_route, turn
 
 PAIR = Pair(Backend("old"), Backend("new"))
-ARMED = Wanted("copilot", 5.0, 3, 70, sure=True)
-TRIPPED = Wanted("copilot", 0.0, 3, 71, sure=True)
-CUT_OFF = Wanted("copilot", 0.0, 3, 70, sure=False)
+ARMED = Wanted("copilot", 5.0, 3, 70, sure=True, changed_at=1000.0)
+TRIPPED = replace(ARMED, percent=0.0, revision=71, changed_at=2000.0)
+CUT_OFF = replace(ARMED, percent=0.0, sure=False)
+RAISED = replace(ARMED, percent=25.0, revision=72, changed_at=3000.0)
+UNREAD = Wanted("copilot", 0.0, 0, 0, sure=False)
 
 
 def route(*weights: int | None, more: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -129,7 +131,38 @@ class TestReplicasAndPeople:
         done = turn(armed, PAIR, ARMED)
         assert (done.patch, done.reached) == ((), False)
         assert "by hand" in done.said
-        assert share(patched(armed, turn(armed, PAIR, replace(ARMED, percent=25.0, revision=72)))) == 25.0
+        assert share(patched(armed, turn(armed, PAIR, RAISED))) == 25.0
+
+    @pytest.mark.parametrize("unsure", [CUT_OFF, UNREAD])
+    @pytest.mark.parametrize("weight", [0, 200])
+    def test_nor_by_a_mirror_that_was_unsure_meanwhile(self, unsure: Wanted, weight: int) -> None:
+        """A mirror that ends or starts is unsure; one that is sure after it does not raise what a person lowered."""
+        found = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
+        found["spec"]["rules"][0]["backendRefs"][1]["weight"] = weight
+        for wanted in (unsure, unsure, ARMED):
+            found = patched(found, turn(found, PAIR, wanted))
+        assert share(found) == 0.0
+        assert share(patched(found, turn(found, PAIR, RAISED))) == 25.0
+
+    def test_nor_by_a_drill(self) -> None:
+        """A rehearsal writes the same flag again: it has a newer revision, and says nothing new."""
+        found = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
+        found["spec"]["rules"][0]["backendRefs"][1]["weight"] = 0
+        assert share(patched(found, turn(found, PAIR, replace(ARMED, revision=75)))) == 0.0
+
+    def test_an_older_flag_leaves_the_mark_of_an_unsure_mirror(self) -> None:
+        """Both want control; without the mark the newer flag's share would look as lowered by hand."""
+        found = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
+        for wanted in (CUT_OFF, replace(ARMED, percent=0.0, revision=60, changed_at=900.0), ARMED):
+            found = patched(found, turn(found, PAIR, wanted))
+        assert share(found) == 5.0
+
+    def test_a_flag_that_changed_while_a_mirror_was_unsure_is_obeyed(self) -> None:
+        found = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
+        found["spec"]["rules"][0]["backendRefs"][1]["weight"] = 0
+        for wanted in (replace(RAISED, percent=0.0, sure=False), RAISED):
+            found = patched(found, turn(found, PAIR, wanted))
+        assert share(found) == 25.0
 
     def test_a_person_who_raises_is_overruled(self) -> None:
         armed = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
