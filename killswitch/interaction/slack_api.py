@@ -6,7 +6,6 @@ Arguments are sent as a form, which every method takes. What Slack refuses is an
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,14 +14,10 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, Refused, Unavailable
 from killswitch.net.bounded_http import BoundedSession, excerpt, killswitch_errors, retry_after
 from killswitch.net.credentials import TLS, Secret
+from killswitch.pages.receivers.slack_codes import CODE, DENIED, LATER, MAYBE
 
 MAX_BODY = 4 * 1024 * 1024  # a user group of an enterprise has many members
-_CODE = re.compile(r"[a-z0-9_]{1,60}\Z")
 _ANSWERING = frozenset({"hooks.slack.com", "hooks.slack-gov.com"})
-_DENIED = frozenset({
-    "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "no_permission",
-    "missing_scope", "not_allowed_token_type", "access_denied",
-})  # fmt: skip
 
 
 class SlackRefusal(Refused):
@@ -51,12 +46,13 @@ class SlackApi:
             document = json.loads(response.content)
         except (ValueError, RecursionError):
             document = None
-        if response.status_code == 429 or _said(document) in {"ratelimited", "rate_limited"}:
-            raise Unavailable(f"Slack {method}: too many requests", retry_after=retry_after(response))
-        if not isinstance(document, dict) or response.status_code != 200:
+        said = _said(document)
+        if response.status_code == 429 or said in LATER | MAYBE:
+            raise Unavailable(f"Slack {method}: {said or 'too many requests'}", retry_after=retry_after(response))
+        if not isinstance(document, dict) or (response.status_code != 200 and said not in DENIED):
             raise Unavailable(f"Slack {method} answered {response.status_code} without a document")
         if document.get("ok") is not True:
-            raise _refusal(method, _said(document))
+            raise _refusal(method, said)
         return document
 
     def respond(self, url: str, message: Mapping[str, Any], deadline: Deadline) -> None:
@@ -88,10 +84,10 @@ class SlackApi:
 
 def _said(document: object) -> str:
     code = document.get("error") if isinstance(document, dict) else None
-    return code if isinstance(code, str) and _CODE.match(code) else ""
+    return code if isinstance(code, str) and CODE.match(code) else ""
 
 
 def _refusal(method: str, code: str) -> KillswitchError:
-    if code in _DENIED:
+    if code in DENIED:
         return AccessDenied(f"Slack {method}: {code}; check the token and its scopes (docs/slack.md)")
     return SlackRefusal(f"Slack {method}: {code or 'refused without a reason'}", code)

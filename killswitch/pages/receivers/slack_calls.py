@@ -24,37 +24,12 @@ from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, killswi
 from killswitch.net.credentials import TLS, Secret
 from killswitch.pages.receivers import MessageFixed, MessageGone
 from killswitch.pages.receivers.posting import posting_errors
+from killswitch.pages.receivers.slack_codes import CODE, DENIED, FIXED, LATER, MAYBE, NO_THREAD, PLACE
 
 BASE_URL = WebClient.BASE_URL
-_DENIED = frozenset({
-    "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "no_permission",
-    "missing_scope", "not_allowed_token_type", "access_denied", "org_login_required", "ekm_access_denied",
-    "team_access_not_granted", "two_factor_setup_required", "enterprise_is_restricted", "accesslimited",
-})  # fmt: skip
-_LATER = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded", "service_unavailable", "request_timeout"})
-# Slack documents that a part of the call may have succeeded.
-_MAYBE = frozenset({"internal_error", "fatal_error", "update_failed"})
-# These are about the channel or the method, so a plainer message would be refused too.
-_PLACE = frozenset({
-    "channel_not_found", "not_in_channel", "is_archived", "is_inactive", "channel_type_not_supported",
-    "restricted_action", "restricted_action_read_only_channel", "restricted_action_thread_only_channel",
-    "messages_tab_disabled", "external_channel_migrating", "team_not_found", "user_not_found", "team_added_to_org",
-    "unknown_method", "method_deprecated", "deprecated_endpoint", "as_user_not_supported", "invalid_channel",
-    "posting_to_channel_denied", "file_not_found", "file_uploads_disabled", "file_uploads_except_images_disabled",
-    "file_upload_size_restricted", "storage_limit_reached", "file_type_not_allowed",
-    "slack_connect_file_upload_sharing_blocked",
-})  # fmt: skip
-# The message cannot be a reply in this thread, but can be posted outside it.
-_NO_THREAD = frozenset({
-    "cannot_reply_to_message", "thread_not_found", "invalid_thread_ts", "restricted_action_thread_locked",
-    "restricted_action_non_threadable_channel",
-})  # fmt: skip
-# The message cannot be changed, and never will.
-_FIXED = frozenset({"cant_update_message", "edit_window_closed"})
 # The status of a proxy in front of Slack that does not let a body through.
 _BODY_REFUSED = frozenset({400, 413, 422})
 _MAX_SAID = 300  # characters of what Slack says is wrong with a message
-_CODE = re.compile(r"[a-z0-9_]{1,60}\Z")
 
 
 class WrongForm(Refused):
@@ -149,30 +124,30 @@ def _meaning(method: str, error: SlackApiError, *, change: bool) -> KillswitchEr
     response = error.response
     status: int = response.status_code
     given = str(response.data.get("error") if isinstance(response.data, dict) else None)
-    code = given if _CODE.match(given) else None
+    code = given if CODE.match(given) else None
     said = f"Slack {method} answered {status} {excerpt(given, 80)}"
-    if status == requests.codes.too_many_requests or code in _LATER:
+    if status == requests.codes.too_many_requests or code in LATER:
         return Unavailable(said, retry_after=_seconds(response.headers.get("retry-after")))
-    if code in _DENIED or status in {401, 403}:
+    if code in DENIED or status in {401, 403}:
         return AccessDenied(f"{said}; check the token and its scopes ({_needed(response.data)})")
     gateway_gave_up = status == requests.codes.gateway_timeout
     unsaid = status == requests.codes.ok and code is None
-    if change and (code in _MAYBE or gateway_gave_up or unsaid):
+    if change and (code in MAYBE or gateway_gave_up or unsaid):
         return OutcomeUnknown(f"{said}; the message may have been posted")
-    if status >= requests.codes.server_error or code in _MAYBE or unsaid:
+    if status >= requests.codes.server_error or code in MAYBE or unsaid:
         return Unavailable(said, retry_after=_seconds(response.headers.get("retry-after")))
     return _final(said, code, status, response.data)
 
 
 def _final(said: str, code: str | None, status: int, answer: object) -> Refused:
     """The error of a message that is refused for good: because of the reply, the channel, or the form."""
-    if code in _NO_THREAD:
+    if code in NO_THREAD:
         return NoThread(said)
     if code == "message_not_found":
         return MessageGone(said)
-    if code in _FIXED:
+    if code in FIXED:
         return MessageFixed(said)
-    if code in _PLACE or (code is None and status not in _BODY_REFUSED):
+    if code in PLACE or (code is None and status not in _BODY_REFUSED):
         hint = "; invite the app to the channel or correct its name" if "channel" in str(code) else ""
         return Refused(f"{said}{hint}")
     return WrongForm(said + _complaints(answer))
