@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,17 @@ class NamedSecrets:
                 f"{self._teams} has no {self._kind.what} called {name!r}: add a line that begins with `{name}:`"
             )
         return key
+
+    def problem_of(self, name: str | None, *, check: Callable[[str], object] = bool) -> str | None:
+        """What is wrong with the secret of this name (None: the default one); None if it is usable. Sends nothing.
+
+        ``check`` raises a KillswitchError for a secret of a wrong form.
+        """
+        try:
+            check(self._default_key() if name is None else self.team_key(name))
+        except KillswitchError as error:
+            return str(error)
+        return None
 
     def _default_key(self) -> str:
         if self._default is None:

@@ -34,7 +34,6 @@ MAX_MESSAGE = 130  # characters; these are Opsgenie's own limits
 MAX_ALIAS = 512
 MAX_DESCRIPTION = 15_000
 MAX_NOTE = 25_000
-MAX_SOURCE = 100
 _PRIORITIES: Mapping[str, str] = {"critical": "P1", "error": "P2", "warning": "P3", "info": "P5"}
 _BODY_REFUSED = frozenset({400, 413, 422})
 _LOOKS = 4  # at the status of a request that was taken
@@ -73,12 +72,8 @@ class OpsgeniePager:
         return page.addresses.opsgenie or ("" if self._keys.has_default else None)
 
     def problem_of(self, name: str | None) -> str | None:
-        """What is wrong with the key of this name (None: the default key); None if it is usable. Sends nothing."""
-        try:
-            self._keys.key(None) if name is None else self._keys.team_key(name)
-        except KillswitchError as error:
-            return str(error)
-        return None
+        """As `NamedSecrets.problem_of`, of the key of this name."""
+        return self._keys.problem_of(name)
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
         """The request's id. Raises as `killswitch.pages.receivers.Pager.send`."""

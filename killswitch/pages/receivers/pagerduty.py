@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused
+from killswitch.errors import AccessDenied, OutcomeUnknown, Refused
 from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, refusal
 from killswitch.net.credentials import TLS, Secret
 from killswitch.pages.page import Page, PageKind
@@ -66,12 +66,8 @@ class PagerDutyPager:
         return page.pagerduty if page.pagerduty is not None else "" if self._keys.has_default else None
 
     def problem_of(self, name: str | None) -> str | None:
-        """What is wrong with the key of this name (None: the default key); None if it is usable. Sends nothing."""
-        try:
-            self._keys.key(None) if name is None else self._keys.team_key(name)
-        except KillswitchError as error:
-            return str(error)
-        return None
+        """As `NamedSecrets.problem_of`, of the key of this name."""
+        return self._keys.problem_of(name)
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
         """The dedup key of the page's own alert. Raises as `killswitch.pages.receivers.Pager.send`.

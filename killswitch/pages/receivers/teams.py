@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused
+from killswitch.errors import AccessDenied, OutcomeUnknown, Refused
 from killswitch.net.bounded_http import BoundedSession, refusal
 from killswitch.net.credentials import TLS
 from killswitch.pages.page import Page
@@ -43,12 +43,8 @@ class TeamsPager:
         return page.addresses.teams or ("" if self._urls.has_default else None)
 
     def problem_of(self, name: str | None) -> str | None:
-        """What is wrong with the URL of this name (None: the default); None if it is usable. Sends nothing."""
-        try:
-            _checked(self._urls.key(None) if name is None else self._urls.team_key(name))
-        except KillswitchError as error:
-            return str(error)
-        return None
+        """As `NamedSecrets.problem_of`, of the URL of this name."""
+        return self._urls.problem_of(name, check=_checked)
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
         """Nothing, because a Workflow gives no id. Raises as `killswitch.pages.receivers.Pager.send`."""
