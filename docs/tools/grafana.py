@@ -196,7 +196,8 @@ def _ages() -> Json:
 
 def _cohorts() -> Json:
     """One panel for each rule. A query for each unit, so that each is printed in its own."""
-    targets, overrides = [], []
+    targets: list[tuple[str, str]] = []
+    overrides: list[Json] = []
     for unit, of_grafana in _UNITS.items():
         for family, by, legend in (
             ("killswitch_rule_value", "rollout, rule, cohort", "{{rollout}} {{cohort}}"),

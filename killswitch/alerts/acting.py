@@ -1,4 +1,4 @@
-"""Alerts act: a message of an Alertmanager holds and trips rollouts, each at most once, whoever else gets the message.
+"""Alerts act: a message of an Alertmanager holds and trips rollouts, each at most once, however many replicas get it.
 
 A trip is the switch's own: it compares the flag that the choice was made on, and a second one of a generation changes
 nothing. A hold, what is remembered and its page are one transaction. After a lost comparison all is read again. What
@@ -119,7 +119,7 @@ class AlertActing:
         return Acted(rollout.name, AlertOutcome.RETRY, "its flag changed all the time; send it again")
 
     def _attempt(self, rollout: Rollout, settings: AlertSettings, alerts: Sequence[Alert]) -> Acted | None:
-        """What was done; None if something has changed meanwhile."""
+        """What was done; None if something has changed since it was read."""
         stored = self._switch.stored(rollout.name)
         seen, seen_at = self._seen(rollout.name)
         chosen = _chosen(alerts, stored.flag, settings, seen)

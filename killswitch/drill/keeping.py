@@ -111,7 +111,7 @@ def pruned(store: Store, rollout: str) -> list[Delete]:
 
 
 def refuse(store: Store, record: DrillRecord, also: Sequence[Put | Delete]) -> None:
-    """Keep a drill that was not begun, so that whoever asked for it sees why."""
+    """Keep a drill that was not begun, so that the person who asked for it sees why."""
     key = keys.drill(record.rollout, record.number)
     writes = [Put(key, records.to_document(record)), *also, *pruned(store, record.rollout)]
     store.commit((Compare(key, 0),), writes)

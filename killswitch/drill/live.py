@@ -101,7 +101,7 @@ def restored(store: Store, record: DrillRecord, *, wall: Callable[[], float]) ->
         try:
             outcome = store.commit((Compare(key, item.mod_revision), Compare(counted.key, lives.revision)), writes)
         except OutcomeUnknown:
-            continue  # read again: whoever has changed it, the drill's number tells
+            continue  # read again: the drill's number says whether this is still the drill's flag
         if isinstance(outcome, Committed):
             return Restored.REARMED
     raise Unavailable(f"{record.rollout} changes at this moment; its live drill re-arms it at the next look")

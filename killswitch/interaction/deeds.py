@@ -288,7 +288,7 @@ class Deeds:
                 raise
             return None
         except (Refused, Unavailable):
-            self.bound(value, button)  # raises what has happened meanwhile
+            self.bound(value, button)  # raises what has happened since
             raise
 
 

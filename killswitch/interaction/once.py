@@ -1,6 +1,6 @@
 """A press is done once: what it does is in one transaction with a key that must not be there yet.
 
-So a replay, a press that Slack delivers twice, and a press that two replicas get have one effect, whoever is first.
+So a replay, a press that Slack delivers twice, and a press that two replicas get have one effect, whichever is first.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class _Client(SocketModeClient):
         self._ask_address = address
         self.wants_another = threading.Event()
         super().__init__(
-            app_token="",  # the address is asked for by `SlackSocket`, which reads the token anew each time
+            app_token="",  # the address is asked for by `SlackSocket`, which reads the token again each time
             logger=quiet,
             web_client=WebClient(ssl=tls.context(), logger=quiet),
             auto_reconnect_enabled=False,

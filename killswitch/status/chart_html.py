@@ -1,4 +1,4 @@
-"""A chart in a page: the picture, what is not known, and its numbers as a table for whoever cannot see it."""
+"""A chart in a page: the picture, what is not known, and its numbers as a table for people who cannot see it."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def drill_request(rollout: str) -> str:
 
 
 def drill_open(rollout: str) -> str:
-    """Exists while a drill of the rollout is under way, whoever runs it; it says which."""
+    """Exists while a drill of the rollout is under way, whichever controller runs it; it says which drill."""
     return DRILLS_OPEN + rollout
 
 

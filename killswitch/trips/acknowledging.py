@@ -17,7 +17,7 @@ from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.trips.flag_history import line_of
 from killswitch.trips.stored_flags import StoredFlags
 
-ATTEMPTS = 6  # what others note in the incident meanwhile (who was paged) is no reason to refuse
+ATTEMPTS = 6  # others write in the incident, too (who was paged); that is no reason to refuse
 
 
 def acknowledge(

@@ -24,7 +24,6 @@ from tests.doubles.scripted_source import rollout
 
 NAME = "support-copilot"
 LONG = "gpt-5-mini-2026-04-14-with-a-name-that-is-as-long-as-vendors-make-them"
-EVIDENT = replace(BREACH, evidence=None, needed=400.0)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.pages import events
 from killswitch.pages.page import Page
-from killswitch.stores import Delete, Put, Store, keys
+from killswitch.stores import Put, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.trips.request import TripRequest
 from killswitch.trips.switch import Switch
@@ -317,10 +317,6 @@ def tripped_by_hand(rollout: str, at: float) -> TripRequest:
 def put_flag(store: Store, flag: Flag) -> None:
     """Write a flag past the switch, as a restored backup would."""
     store.commit((), (Put(keys.flag(flag.rollout), flag_document(flag)),))
-
-
-def delete_flag(store: Store, rollout: str) -> None:
-    store.commit((), (Delete(keys.flag(rollout)),))
 
 
 @contextlib.contextmanager

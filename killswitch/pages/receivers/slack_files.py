@@ -1,6 +1,6 @@
 """A picture into a thread of Slack: ask for an address, post the bytes there, and share the file.
 
-Nobody sees anything before the last call, so the first two may be tried again.
+No one sees anything before the last call, so the first two may be tried again.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from tests.doubles.flags import armed, tripped
 from tests.unit.alerts.desks import HOLD, TRIP
 
 ARMED_AT = armed().armed_at
-BEGINNINGS = st.floats(ARMED_AT - 1e6, ARMED_AT + 1e6)
 BACK = replace(TRIP, looks_back=300.0)
 
 
