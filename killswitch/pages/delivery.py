@@ -230,9 +230,7 @@ class PageDelivery:
         chance: random.Random,
     ) -> Lane:
         pace = MessagePace(self._policy.message_gap)
-        if isinstance(pager, Keeping):
-            self._keepers.append(self._keeper(pager.name, pager, pace))
-        return Lane(
+        lane = Lane(
             pager,
             (self._memory_ledger, self._store_ledger),
             policy=self._policy,
@@ -246,13 +244,19 @@ class PageDelivery:
             count=self._count,
             pace=pace,
         )
+        if isinstance(pager, Keeping):
+            self._keepers.append(self._keeper(pager.name, pager, pace, lambda page: lane.address(page) is not None))
+        return lane
 
-    def _keeper(self, name: str, pager: Keeping, pace: MessagePace) -> MessageKeeper:
+    def _keeper(
+        self, name: str, pager: Keeping, pace: MessagePace, comes_here: Callable[[Page], bool]
+    ) -> MessageKeeper:
         return MessageKeeper(
             name,
             pager,
             self._store,
             entries=self._store_ledger.read_entries,
+            comes_here=comes_here,
             owner=self._owner,
             pace=pace,
             send_timeout=self._policy.send_timeout,

@@ -23,7 +23,7 @@ from killswitch.pages.message_view import MessageView, message_view
 from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.pages.picture import MAX_BYTES, Picture, Pictures
-from killswitch.pages.receivers import Addressed, Keeping, MessageGone
+from killswitch.pages.receivers import Keeping, MessageGone
 from killswitch.pages.receivers.slack_buttons import revision_to_bind
 from killswitch.stores import Committed, Compare, Put, Store, keys
 
@@ -68,8 +68,8 @@ class _Work:
 class MessageKeeper:
     """Keeps the messages of one receiver, ``name``. `run` makes one step at most.
 
-    ``entries`` gives the outbox as last read, with a number that grows with each reading. ``send_timeout`` limits one
-    step, in seconds. ``owner`` names this process.
+    ``entries`` gives the outbox as last read, with a number that grows with each reading. ``comes_here`` says whether
+    the receiver gets a page. ``send_timeout`` limits one step, in seconds. ``owner`` names this process.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class MessageKeeper:
         store: Store,
         *,
         entries: Callable[[], tuple[int, Entries]],
+        comes_here: Callable[[Page], bool],
         owner: str,
         pace: MessagePace,
         send_timeout: float,
@@ -89,7 +90,7 @@ class MessageKeeper:
     ) -> None:
         self._name = name
         self._pager = pager
-        self._addressed = pager if isinstance(pager, Addressed) else None
+        self._comes_here = comes_here
         self._store = store
         self._entries = entries
         self._owner = owner
@@ -149,9 +150,7 @@ class MessageKeeper:
     def _pages_wait(self, entries: Entries) -> bool:
         """Whether a page has not been sent to this receiver yet. Pages come first."""
         return any(
-            entry.delivery(self._name) == _NEVER_TRIED
-            and (self._addressed is None or self._addressed.address(entry.page) is not None)
-            for entry, _ in entries.values()
+            entry.delivery(self._name) == _NEVER_TRIED and self._comes_here(entry.page) for entry, _ in entries.values()
         )
 
     # --- what is due ----------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import Unavailable
+from killswitch.page_addresses import PageAddresses
 from killswitch.pages import events
 from killswitch.pages.message_keeper import PICTURE_PATIENCE
 from killswitch.pages.message_upkeep import Step
-from killswitch.pages.page import Page
+from killswitch.pages.page import Page, PageKind
 from killswitch.pages.picture import MAX_BYTES, Picture
 from tests.doubles.pages import AT, SETTINGS, armed
 from tests.doubles.receiver import Way
@@ -86,3 +87,12 @@ def test_a_picture_that_cannot_be_drawn_holds_up_nothing(world: Chats) -> None:
     world.write(REARMED)
     world.run(replica, seconds=10)
     assert shows(world.message(), REARMED)
+
+
+def test_a_page_that_goes_elsewhere_holds_up_no_picture(world: Chats) -> None:
+    """By the routes of its rule file another receiver alone gets it, so it never comes here."""
+    routes = PageAddresses(receivers=(("warning", ("pagerduty",)),))
+    world.write(replace(TRIP, id="other.1", kind=PageKind.BLIND, severity="warning", addresses=routes), TRIP)
+    world.run(world.replica(pictures=lambda _: PICTURE), seconds=60)
+    assert world.message().pictures == 1
+    assert world.message().details == 1
