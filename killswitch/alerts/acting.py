@@ -122,7 +122,7 @@ class AlertActing:
         """What was done; None if something has changed since it was read."""
         stored = self._switch.stored(rollout.name)
         seen, seen_at = self._seen(rollout.name)
-        chosen = _chosen(alerts, stored.flag, settings, seen)
+        chosen = _chosen(alerts, stored.flag, settings, seen, self._wall())
         if chosen.choice.do is Did.TRIPPED and rollout.mode is Mode.ENFORCE:
             return self._trip(rollout, stored, chosen)
         if chosen.choice.do is Did.NOTHING:
@@ -237,9 +237,9 @@ class AlertActing:
             return {}, item.mod_revision
 
     def _memory(self, rollout: str, flag: Flag | None, chosen: _Chosen, seen: Seen) -> Put:
-        generation = 0 if flag is None else flag.generation
+        generation, now = 0 if flag is None else flag.generation, self._wall()
         for alert, choice in chosen.all:
-            seen = with_seen(seen, alert.fingerprint, SeenAlert(alert.starts_at, generation, choice.do))
+            seen = with_seen(seen, alert.fingerprint, SeenAlert(alert.starts_at, generation, choice.do), now=now)
         return Put(keys.alerts(rollout), to_document(seen, rollout=rollout))
 
     def _note(self, rollout: str, flag: Flag | None, chosen: _Chosen) -> None:
@@ -256,8 +256,8 @@ class AlertActing:
             log.warning("%s: that its alerts were seen could not be stored: %s", rollout, error)
 
 
-def _chosen(alerts: Sequence[Alert], flag: Flag | None, settings: AlertSettings, seen: Seen) -> _Chosen:
-    found = [(alert, choose(alert, flag, settings, seen.get(alert.fingerprint))) for alert in alerts]
+def _chosen(alerts: Sequence[Alert], flag: Flag | None, settings: AlertSettings, seen: Seen, now: float) -> _Chosen:
+    found = [(alert, choose(alert, flag, settings, seen.get(alert.fingerprint), now=now)) for alert in alerts]
     alert, choice = max(found, key=lambda one: (one[1].do, one[0].starts_at))
     return _Chosen(alert, choice, settings, found)
 

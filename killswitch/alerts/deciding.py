@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 from killswitch.alert_settings import AlertAction, AlertSettings
 from killswitch.alerts.message import Alert
-from killswitch.alerts.seen import Did, SeenAlert
+from killswitch.alerts.seen import CLOCKS, Did, SeenAlert
 from killswitch.flags.flag import Flag, state_of
 from killswitch.timestamps import to_iso
 from killswitch.wording import duration_in_words
-
-# Seconds by which the clock of who arms and the clock of who raises alerts may differ.
-CLOCKS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,8 @@ class Choice:
     why: str = ""
 
 
-def choose(alert: Alert, flag: Flag | None, settings: AlertSettings, seen: SeenAlert | None) -> Choice:
-    """``seen``: what is remembered of this alert's fingerprint."""
+def choose(alert: Alert, flag: Flag | None, settings: AlertSettings, seen: SeenAlert | None, *, now: float) -> Choice:
+    """``seen``: what is remembered of this alert's fingerprint. ``now``: Unix seconds."""
     if flag is None or not flag.armed:
         return Choice(Did.NOTHING, f"the rollout is {state_of(flag).value}, and alerts act only on armed ones")
     most = Did.TRIPPED if settings.action is AlertAction.TRIP else Did.HELD
@@ -43,7 +40,7 @@ def choose(alert: Alert, flag: Flag | None, settings: AlertSettings, seen: SeenA
     elif most is Did.TRIPPED and since < settings.looks_back:
         shown = duration_in_words(settings.looks_back)
         most, why = Did.HELD, f"it began less than {shown} after the arming (`looks_back`), so it only holds"
-    if seen is not None and seen.covers(alert.starts_at):
+    if seen is not None and seen.covers(alert.starts_at, now=now):
         if seen.generation != flag.generation:
             return Choice(Did.NOTHING, f"it was seen in generation {seen.generation} already")
         if seen.did >= most:

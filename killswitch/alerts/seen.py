@@ -18,6 +18,8 @@ from killswitch.timestamps import to_iso
 FORMAT = 1
 MAX_BYTES = 128 * 1024
 MAX_SEEN = 500
+# Seconds by which the clocks of those who raise alerts, arm and decide may differ.
+CLOCKS = 60.0
 _MILLISECOND = 0.001  # as documents hold times
 
 
@@ -37,18 +39,24 @@ class SeenAlert:
     generation: int
     did: Did
 
-    def covers(self, starts_at: float) -> bool:
-        """Whether an alert that began then has been seen."""
+    def covers(self, starts_at: float, *, now: float) -> bool:
+        """Whether an alert that began then has been seen. ``now``: Unix seconds.
+
+        A beginning that is not over yet came from a clock that was ahead. It is known again, and says nothing of
+        others: until that clock's time has come, every real alert begins before it.
+        """
+        if self.starts_at > now + CLOCKS:
+            return abs(starts_at - self.starts_at) <= _MILLISECOND
         return starts_at <= self.starts_at + _MILLISECOND
 
 
 Seen = Mapping[str, SeenAlert]  # by fingerprint, the one that was seen last at the end
 
 
-def with_seen(seen: Seen, fingerprint: str, alert: SeenAlert) -> Seen:
+def with_seen(seen: Seen, fingerprint: str, alert: SeenAlert, *, now: float) -> Seen:
     """The memory with this alert as the newest. What was done about the same beginning is never forgotten."""
     known = seen.get(fingerprint)
-    if known is not None and known.covers(alert.starts_at):
+    if known is not None and known.covers(alert.starts_at, now=now):
         if known.did >= alert.did or known.generation != alert.generation:
             return seen
         alert = replace(alert, starts_at=known.starts_at)
