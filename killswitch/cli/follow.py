@@ -139,7 +139,7 @@ class _Mirror:
     changed: threading.Event
 
     def passes(self, stop: StopSignal, seconds: float) -> Iterator[MirrorState]:
-        """A pass at each change and at least every so many seconds, until stopped."""
+        """A pass at each change, and at least each time that long has passed, until stopped."""
         while not stop.asked:
             self.changed.clear()
             yield self.mirroring.once()

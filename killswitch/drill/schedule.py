@@ -1,4 +1,4 @@
-"""When a scheduled drill is due: every so many days at a time of day, on the clock of a time zone. Pure."""
+"""When a scheduled drill is due: every few days at a time of day, on the clock of a time zone. Pure."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Taken:
 class FrontDesk:
     """``token``: the bot's. ``count`` is called with what was asked for and what became of it. Thread-safe."""
 
-    def __init__(  # long: it stands between Slack, the store, the rule files and the newest cycle
+    def __init__(  # long: it connects Slack, the store, the rule files and the newest cycle
         self,
         *,
         api: SlackApi,
