@@ -80,6 +80,7 @@ def values() -> Iterator[Value]:
     yield from _access()
     yield from _etcd()
     yield from _network()
+    yield from _outside()
     yield from _monitoring()
 
 
@@ -277,6 +278,9 @@ def _network() -> Iterator[Value]:
             ["10.1.2.0/24"],
             (f'settings.{what}="{"etcds" if what == "store" else "prometheus+https"}://{what}.example.com:8443"',),
         )
+
+
+def _outside() -> Iterator[Value]:
     yield Value(
         "networkPolicy.internet.cidrs",
         ["0.0.0.0/0"],

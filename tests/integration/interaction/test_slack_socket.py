@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.doubles.slack_payloads import command, press, submission
 from tests.doubles.slack_socket import SlackSocketDouble
 from tests.doubles.slack_workspace import SlackWorkspace
 from tests.integration.interaction.replicas import Replica
+from tests.servers.etcd import wait_until
 from tests.unit.interaction.pressed import ROLLOUT, Scene
 
 SLACK = "https://slack.com/api/"
@@ -254,10 +254,5 @@ def test_slacks_own_addresses_are_taken() -> None:
         assert checked_address(url, SLACK) == url
 
 
-def _until(holds: Callable[[], bool], within: float = 20.0) -> None:
-    waited = threading.Event()
-    for _ in range(int(within / 0.02)):
-        if holds():
-            return
-        waited.wait(0.02)
-    raise AssertionError("it did not come to this in time")
+def _until(holds: Callable[[], bool]) -> None:
+    wait_until(holds, "what the test waits for", 20.0)

@@ -128,9 +128,13 @@ def test_an_open_incident_stays_one_active_alert(server: AlertmanagerPeer, notif
     replicas = [resending(store, pager(server)), resending(store, pager(server))]
     first = server.alerts()[0]
     ends = first["endsAt"]
-    while server.alerts()[0]["endsAt"] < later(ends, 4 * INTERVAL + 0.5):
+
+    def outlasts_the_first_sending() -> bool:
         for one in replicas:
             one.look()
+        return bool(server.alerts()[0]["endsAt"] >= later(ends, 4 * INTERVAL + 0.5))
+
+    wait_until(outlasts_the_first_sending, "the incident is sent again until the first sending would have ended")
     (alert,) = server.alerts()
     assert (alert["fingerprint"], alert["startsAt"]) == (first["fingerprint"], first["startsAt"])
     assert alert["labels"] == {

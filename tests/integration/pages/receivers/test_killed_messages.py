@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.deadline import Deadline
 from killswitch.pages import events, outbox_entry
 from killswitch.pages.page import Page
 from killswitch.stores import Put, Store, keys
@@ -19,7 +18,7 @@ from killswitch.stores.opening import open_store
 from tests.doubles.pages import SETTINGS, armed, incident
 from tests.doubles.slack import TOKEN, Message, SlackDouble
 from tests.servers import page_delivery
-from tests.servers.etcd import EtcdCluster
+from tests.servers.etcd import EtcdCluster, wait_until
 
 CLAIM_TTL = 2.0
 
@@ -46,10 +45,8 @@ def write(store: Store, page: Page) -> None:
     store.commit((), [Put(keys.outbox(page.id), outbox_entry.to_document(entry))])
 
 
-def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = Deadline(seconds)
-    while not what():
-        assert not deadline.expired, "it did not come about in time"
+def until(what: Callable[[], bool]) -> None:
+    wait_until(what, "what the test waits for", 60.0)
 
 
 def pages_of(rollout: str) -> tuple[Page, Page, Page]:
