@@ -17,7 +17,7 @@ from killswitch.status.self_metrics import SelfMetrics
 from tests.servers.image import REPOSITORY
 from tests.servers.prometheus import PROMTOOL
 
-# kustomize's are the same: tests/e2e/test_helm_chart.py compares them
+# kustomize's are the same, and the chart's of one release: tests/e2e/test_helm_chart.py compares them
 FILE = REPOSITORY / "deploy" / "helm" / "files" / "alerts.yaml"
 Series = list[tuple[str, str]]
 
@@ -94,9 +94,11 @@ def rules() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for rule in group["rules"]}
 
 
-def ask_promtool(alert: str, series: Series, folder: Path, *, firing: bool, at: timedelta) -> None:
-    """Asks promtool whether ``alert``, after ``at`` of these series, fires or not as expected."""
-    (folder / "rules.json").write_text(json.dumps({"groups": [{"name": "one", "rules": [rules()[alert]]}]}))
+def ask_promtool(
+    alert: str, series: Series, folder: Path, *, firing: bool, at: timedelta, rule: dict[str, Any] | None = None
+) -> None:
+    """Asks promtool whether ``alert``, after ``at`` of these series, fires or not as expected. ``rule``: its own."""
+    (folder / "rules.json").write_text(json.dumps({"groups": [{"name": "one", "rules": [rule or rules()[alert]]}]}))
     expected = {
         "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0',
         "eval_time": f"{at.total_seconds():.0f}s",

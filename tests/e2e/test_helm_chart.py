@@ -7,6 +7,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from docs.tools.chart import arrives, schema
 from docs.tools.chart_settings import plain_settings, secret_settings
 from docs.tools.chart_values import Value, values
 from killswitch.rules.units import parse_duration
+from tests.e2e.test_alerts import FIRING, QUIET, Series, ask_promtool
 from tests.e2e.test_kustomize import KUSTOMIZE, render
-from tests.servers.helm import CHART, Helm
+from tests.servers.helm import CHART, NAMESPACE, Helm
 from tests.servers.image import REPOSITORY
 
 Objects = list[dict[str, Any]]
@@ -26,6 +28,7 @@ VALUES = {value.path: value for value in values()}
 # what helm adds to every object, and nothing selects by
 _OF_HELM = {"app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
 _CHECKSUM = "checksum/settings"
+_OF_THIS_RELEASE = '{job="killswitch",namespace="killswitch"}'
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +39,11 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 def normalised(objects: Objects) -> dict[str, dict[str, Any]]:
     """Objects by kind and name, without what differs on purpose: labels of helm, and how changed settings restart pods.
 
-    kustomize puts a hash into the name of the settings' ConfigMap, the chart puts one into the pods.
+    kustomize puts a hash into the name of the settings' ConfigMap, the chart puts one into the pods. The chart's alerts
+    are of one release.
     """
-    found = json.loads(re.sub(r"killswitch-settings-[a-z0-9]{10}\b", "killswitch-settings", json.dumps(objects)))
+    text = re.sub(r"killswitch-settings-[a-z0-9]{10}\b", "killswitch-settings", json.dumps(objects))
+    found = json.loads(text.replace(json.dumps(_OF_THIS_RELEASE)[1:-1], ""))
     for one in found:
         for metadata in (one["metadata"], one["spec"].get("template", {}).get("metadata", {}) if "spec" in one else {}):
             metadata["labels"] = {k: v for k, v in metadata.get("labels", {}).items() if k not in _OF_HELM}
@@ -358,9 +363,22 @@ class TestTwoReleases:
             name = item["metadata"]["name"].partition("-")[0]
             assert item["metadata"]["labels"]["app.kubernetes.io/name"] == name
 
+    @pytest.mark.parametrize("alert", FIRING)
+    def test_one_that_is_well_hides_no_alert_of_the_other(self, alert: str, helm: Helm, tmp_path: Path) -> None:
+        objects = helm.rendered({"monitoring.enabled": True}, release="alpha")
+        (rules,) = (one["spec"]["groups"][0]["rules"] for one in objects if one["kind"] == "PrometheusRule")
+        (rule,) = (one for one in rules if one["alert"] == alert)
+        series = [*_scraped(FIRING[alert], "alpha"), *_scraped(QUIET, "beta")]
+        ask_promtool(alert, series, tmp_path, firing=True, at=timedelta(minutes=20), rule=rule)
+
     def test_the_namespace_is_in_the_names_it_answers_to(self, helm: Helm) -> None:
         names = _settings(helm.rendered(namespace="platform"))["KILLSWITCH_HOST_NAMES"].split(",")
         assert names == ["killswitch", *(f"killswitch.platform{end}" for end in ("", ".svc", ".svc.cluster.local"))]
+
+
+def _scraped(series: Series, job: str) -> Series:
+    """With the labels that the Prometheus Operator gives to what it scrapes of a release."""
+    return [(name.replace("}", f',job="{job}",namespace="{NAMESPACE}"}}'), values) for name, values in series]
 
 
 def test_a_created_secret_is_the_one_that_is_mounted(helm: Helm) -> None:
