@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from killswitch.daemon.setting_values import Seconds, given, is_plain_address, pair
-from killswitch.net.bounded_smtp import MailServer
+from killswitch.net.mail_server import MailServer
 from killswitch.rules.page_keys import MAIL_PATTERN
 
 _SMTP = re.compile(r"(?P<scheme>smtps?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?/?\Z")

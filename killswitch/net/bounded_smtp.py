@@ -13,34 +13,20 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.net.bounded_http.failures import excerpt, hiding, no_answer
 from killswitch.net.bounded_http.sockets import BodyTooLargeError, BoundedTLSSocket, Call, connect, serving
-from killswitch.net.credentials import TLS, RotatingContext, Secret
+from killswitch.net.credentials import TLS, RotatingContext
+from killswitch.net.mail_server import MailServer
 
 _MAX_ANSWERS = 64 * 1024  # bytes
 _LOCAL = re.compile(r"[A-Za-z0-9.-]{1,253}\Z")
 _ACCEPTED = frozenset({250, 251})
 _SEND_MAIL_DATA = 354
 _NEEDS_AUTHENTICATION = 530
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    """``encryption``: ``tls`` from the first byte, ``starttls`` (demanded, never optional), or ``none``."""
-
-    host: str
-    port: int
-    encryption: str
-    user: str | None = None
-    password: Secret | None = None
-
-    def __str__(self) -> str:
-        return f"{'smtps' if self.encryption == 'tls' else 'smtp'}://{self.host}:{self.port}"
 
 
 class BoundedMail:

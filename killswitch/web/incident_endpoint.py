@@ -6,7 +6,6 @@ many must not keep the store busy: one is read at a time, each at most once in `
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ from killswitch.incidents.reading import sources_of
 from killswitch.incidents.story import story_of
 from killswitch.stores import Store, keys
 from killswitch.trips.incidents import split_id
+from killswitch.web.turns import Turns
 
 FRESH_FOR = 5.0
 _KEPT = 64
@@ -47,14 +47,14 @@ class IncidentView:
         self._store = store
         self._dashboard = dashboard
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._turns = Turns(_WAIT)
         self._known: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
 
     def page(self, name: str) -> str | None:
         """The page of the incident of this id, None where there is none. Raises Busy, BadDocument, Unavailable."""
-        if not self._lock.acquire(timeout=_WAIT):
-            raise Busy("another incident is being read; reload in a second")
-        try:
+        with self._turns.turn() as mine:
+            if not mine:
+                raise Busy("another incident is being read; reload in a second")
             known = self._known.get(name)
             if known is None or self._monotonic() - known[0] > FRESH_FOR:
                 known = self._known[name] = (self._monotonic(), self._read(name))
@@ -62,8 +62,6 @@ class IncidentView:
                 while len(self._known) > _KEPT:
                     self._known.popitem(last=False)
             return known[1]
-        finally:
-            self._lock.release()
 
     def _read(self, name: str) -> str | None:
         parts = split_id(name)

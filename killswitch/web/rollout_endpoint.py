@@ -1,12 +1,11 @@
 """One rollout as a page of its own, ``/rollouts/support-copilot?span=6h``: charts, routers, incidents and history.
 
 What the flag store has besides the flag is read when someone asks, at most once in `FRESH_FOR` seconds for each
-rollout, and one page is made at a time: a client that asks for many must keep neither the store nor a processor busy.
+rollout, and pages are made by `Turns`: a client that asks for many must keep neither the store nor a processor busy.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -26,6 +25,7 @@ from killswitch.trends.trend import Span, Trend
 from killswitch.trips.flag_history import changes_in, history_of
 from killswitch.trips.incidents import incidents_of
 from killswitch.web.app import WebContent
+from killswitch.web.turns import Turns
 
 FRESH_FOR: Final = 5.0
 _KEPT: Final = 64
@@ -53,14 +53,14 @@ class RolloutView:
         self._trends = trends
         self._monotonic = monotonic
         self._dashboard = dashboard
-        self._lock = threading.Lock()
+        self._turns = Turns(_WAIT)
         self._known: OrderedDict[str, tuple[float, StoredFacts]] = OrderedDict()
 
     def page(self, served: WebContent, report: CycleReport, rollout: str, span: Span) -> str | None:
         """The page of a rollout of the report; None while other pages are being made. Never raises."""
-        if not self._lock.acquire(timeout=_WAIT):
-            return None
-        try:
+        with self._turns.turn() as mine:
+            if not mine:
+                return None
             one = report.reports[rollout]
             flags = [] if one.flag is None else [one.flag]
             said = explain_document(report, rollout, served.tripped_on(flags), served.roles())
@@ -70,8 +70,6 @@ class RolloutView:
                 said, self._facts(rollout), course,
                 tick=to_iso(report.tick), dashboard=self._dashboard(rollout, report.tick),
             )  # fmt: skip
-        finally:
-            self._lock.release()
 
     def _facts(self, rollout: str) -> StoredFacts:
         known = self._known.get(rollout)

@@ -11,6 +11,7 @@ from killswitch.errors import Unavailable
 from killswitch.flags import incident as incidents
 from killswitch.stores import Item, Put, keys
 from killswitch.web.incident_endpoint import FRESH_FOR, Busy, IncidentView, incident_routes
+from killswitch.web.turns import Turns
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.doubles.pages import proven_incident
@@ -93,10 +94,10 @@ def test_an_incident_asked_for_often_is_read_seldom(server: MemoryServer) -> Non
     assert len(view._known) <= 64
 
 
-def test_one_incident_is_read_at_a_time(server: MemoryServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("killswitch.web.incident_endpoint._WAIT", 0.01)
+def test_one_incident_is_read_at_a_time(server: MemoryServer) -> None:
     view = IncidentView(MemoryStore(server, "web"), monotonic=VirtualClock().monotonic)
-    with view._lock, pytest.raises(Busy):
+    view._turns = Turns(0.01)
+    with view._turns.turn(), pytest.raises(Busy):
         view.page("support-copilot.7")
 
 

@@ -11,6 +11,7 @@ from killswitch.flags.change import to_document as change_document
 from killswitch.stores import Put, keys
 from killswitch.trends.trend import Span, Trend
 from killswitch.web.rollout_endpoint import FRESH_FOR, RolloutView, rollout_routes
+from killswitch.web.turns import Turns
 from tests.doubles import web_pages
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Fault, MemoryServer, MemoryStore
@@ -90,10 +91,10 @@ def test_a_page_asked_for_often_reads_the_store_seldom(world: World) -> None:
     assert len(world.store.calls) == 2 * first
 
 
-def test_one_page_is_made_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("killswitch.web.rollout_endpoint._WAIT", 0.01)
+def test_one_page_is_made_at_a_time(world: World) -> None:
+    world.view._turns = Turns(0.01)
     assert world.served.latest is not None
-    with world.view._lock:
+    with world.view._turns.turn():
         assert world.view.page(world.served, world.served.latest, NAME, Span.HOUR) is None
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
-from killswitch.net.bounded_smtp import BoundedMail, MailServer
+from killswitch.net.bounded_smtp import BoundedMail
 from killswitch.net.credentials import TLS, Secret
+from killswitch.net.mail_server import MailServer
 from killswitch.page_addresses import PageAddresses
 from killswitch.pages import events
 from killswitch.pages.receivers.email import EmailPager
