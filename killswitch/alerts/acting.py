@@ -18,7 +18,6 @@ from killswitch.alerts.deciding import Choice, choose
 from killswitch.alerts.message import Alert
 from killswitch.alerts.seen import Did, Seen, SeenAlert, from_document, to_document, with_seen
 from killswitch.errors import BadDocument, KillswitchError, Refused
-from killswitch.flags.change import Deed
 from killswitch.flags.cited_alert import cited
 from killswitch.flags.flag import MAX_NAME, Flag
 from killswitch.flags.incident import IncidentDraft
@@ -27,11 +26,9 @@ from killswitch.model import Finding, Mode, Rollout
 from killswitch.pages import alert_events, events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
-from killswitch.ramps.gate_inputs import Hold
-from killswitch.ramps.records import hold_document
 from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.timestamps import to_iso
-from killswitch.trips.flag_history import line_of
+from killswitch.trips.holding import hold_writes
 from killswitch.trips.request import TripOutcome, TripRequest
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.trips.switch import Switch
@@ -196,21 +193,16 @@ class AlertActing:
                 writes.append(into_outbox(events.would_trip(incident, rollout.page), at=now))
                 acted = Acted(rollout.name, AlertOutcome.WOULD_TRIP, f"dry run, nothing was changed: {reason}")
         else:
-            key = keys.hold(rollout.name)
-            held = self._store.get(key)
+            held = self._store.get(keys.hold(rollout.name))
             acted = Acted(
                 rollout.name, AlertOutcome.HELD, f"no step up until `killswitch resume {rollout.name}`: {reason}"
             )
             if held is None:
                 by = plain(f"alert {chosen.alert.name}", MAX_NAME)
-                compares.append(Compare(key, 0))
-                writes += [
-                    *line_of(
-                        rollout.name, stored, flag, at=now, by=by, origin=self._origin, reason=reason, deed=Deed.HOLD
-                    ),
-                    Put(key, hold_document(Hold(reason, by), rollout=rollout.name, at=now)),
-                    into_outbox(self._page(flag, chosen.alert, reason, rollout, now), at=now),
-                ]
+                put, line = hold_writes(rollout.name, stored, reason=reason, by=by, origin=self._origin, at=now)
+                compares.append(Compare(put.key, 0))
+                page = self._page(flag, chosen.alert, reason, rollout, now)
+                writes += [put, *line, into_outbox(page, at=now)]
             else:
                 acted = Acted(rollout.name, AlertOutcome.NOTHING, f"{_in_words(chosen.alert)}: it is held already")
         if not isinstance(self._store.commit(compares, writes), Committed):

@@ -16,6 +16,14 @@ from killswitch.trips.flag_history import line_of
 from killswitch.trips.stored_flags import StoredFlag
 
 
+def hold_writes(
+    rollout: str, stored: StoredFlag, *, reason: str, by: str, origin: str, at: float
+) -> tuple[Put, tuple[Put, ...]]:
+    """The hold of the plan of the flag that is ``stored``, and its line in the history; ``at``: Unix seconds."""
+    hold = Put(keys.hold(rollout), hold_document(Hold(reason, by), rollout=rollout, at=at))
+    return hold, line_of(rollout, stored, stored.flag, at=at, by=by, origin=origin, reason=reason, deed=Deed.HOLD)
+
+
 class Holding:
     """What one person does of holds and approvals. ``wall`` gives Unix seconds; ``by`` and ``origin`` as in `Switch`.
 
@@ -46,13 +54,10 @@ class Holding:
 
         ``also`` and ``more``: what the same transaction compares and writes besides.
         """
-        at = self._wall()
-        made = Hold(reason, self._by)
-        put = Put(keys.hold(rollout), hold_document(made, rollout=rollout, at=at))
-        line = self._line(rollout, stored, Deed.HOLD, at=at, reason=reason)
+        put, line = hold_writes(rollout, stored, reason=reason, by=self._by, origin=self._origin, at=self._wall())
         if not isinstance(self._store.commit((Compare(put.key, 0), *also), (put, *line, *more)), Committed):
             raise Refused(f"{rollout} is held already; see who holds it with `killswitch ready {rollout}`")
-        return made
+        return Hold(reason, self._by)
 
     def resume(self, rollout: str, stored: StoredFlag, *, agree: Callable[[str], None]) -> None:
         """Let the plan go on. ``agree`` gets who holds it and why, and raises what ends this. Raises Refused."""
