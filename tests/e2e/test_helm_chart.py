@@ -183,6 +183,21 @@ class TestValues:
         assert said in helm.refusal(wrong)
 
     @pytest.mark.parametrize(
+        ("setting", "address"),
+        [
+            ("store", "etcds://a.etcd.svc:2379,etcds://me:hunter2@b.etcd.svc:2379"),
+            ("source", "prometheus+https://me:hunter2@prometheus.monitoring.svc:9091"),
+            ("smtp_url", "smtp://me:hunter2@mail.example.com:587"),
+            ("slack_base_url", "https://hunter2@slack.com/api/"),
+        ],
+    )
+    def test_a_password_in_an_address_is_refused_and_not_shown(self, setting: str, address: str, helm: Helm) -> None:
+        """It would be in a ConfigMap, and in the environment that everyone who may read a pod sees."""
+        said = helm.refusal({f"settings.{setting}": address})
+        assert f"settings.{setting} has a user or a password in its address" in said
+        assert "hunter2" not in said
+
+    @pytest.mark.parametrize(
         "rule",
         [
             {"too": [{"podSelector": {}}]},

@@ -126,6 +126,17 @@ def test_the_notes_say_what_is_still_missing(helm: Helm, kube: KubeApiServer) ->
     assert not [words for words in missing if words in complete]
 
 
+def test_the_notes_name_a_key_that_your_secret_lacks(helm: Helm, kube: KubeApiServer, namespace: str) -> None:
+    """The pods are ready without it, and no page would reach Slack."""
+    mine = {"metadata": {"name": "killswitch"}, "data": {"slack-token": "eG94Yi1z", "api-token": "eA=="}}
+    assert kube.call("POST", _PATHS["Secret"].format(namespace), mine).status == 201
+    files = {"secretFiles.slack_token_file": "slack_token", "secretFiles.api_token_file": "api-token"}
+    notes = install(helm, namespace, files)
+    assert "secretFiles.slack_token_file is the key slack_token, which the Secret killswitch does not have" in notes
+    assert notes.count("WITHOUT ITS FILE") == 1
+    assert "eG94Yi1z" not in notes
+
+
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
 def test_every_object_is_accepted_without_a_warning(
     values: dict[str, Any], kube: KubeApiServer, helm: Helm, namespace: str

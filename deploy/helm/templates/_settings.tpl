@@ -1,5 +1,11 @@
 {{/* The daemon's environment. It reads settings at start only, so the Deployment carries a checksum of this. */}}
 {{- define "killswitch.environment" -}}
+{{- range $setting, $value := .Values.settings -}}
+{{- if regexMatch "//[^/?#]*@" (toString $value) -}}
+{{- /* without the value: this is read in logs of pipelines */}}
+{{- fail (printf "settings.%s has a user or a password in its address, and settings are in a ConfigMap. Name the user in the setting for it, and the password's key of the Secret in secretFiles" $setting) -}}
+{{- end -}}
+{{- end -}}
 {{- $name := include "killswitch.name" . -}}
 {{- $service := list $name (printf "%s.%s" $name .Release.Namespace) -}}
 {{- $service = append $service (printf "%s.%s.svc" $name .Release.Namespace) -}}
