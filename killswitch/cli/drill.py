@@ -163,7 +163,7 @@ def _awaited(store: Store, request: DrillRequest, lease: Lease, *, quiet: bool) 
 
 def _show_kept(store: Store, rollout: str, *, all_of_them: bool, as_json: bool) -> None:
     kept = [one for one in kept_drills(store, rollout) if all_of_them or one.outcome is not DrillOutcome.REFUSED]
-    if not kept:
+    if not kept and not (all_of_them and as_json):
         fail(f"{rollout} has had no drill; make one with `killswitch drill {rollout}`", EXIT_UNWANTED)
     shown: dict[str, Any] = {"drills": [to_json(one) for one in kept]} if all_of_them else to_json(kept[0])
     show(shown, as_json=as_json, otherwise=lambda: _list(kept) if all_of_them else _print(store, kept[0]))

@@ -20,7 +20,16 @@ from killswitch.cli.ask_controller import Misunderstood
 from killswitch.cli.terminal import json_text, one_line
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_source, build_store
-from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
+from killswitch.errors import (
+    AccessDenied,
+    BadDocument,
+    BadRules,
+    BadSettings,
+    KillswitchError,
+    Refused,
+    Unavailable,
+    UnknownRollout,
+)
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import MAX_NAME, Flag
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
@@ -84,7 +93,17 @@ ShadowClassOption = Annotated[
         help="Another percent for one prompt class, for example billing=100. Repeatable; needs --shadow.",
     ),
 ]
-RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
+
+
+def _rollout(given: str) -> str:
+    try:
+        flags.check_rollout_name(given)
+    except BadDocument as error:
+        raise typer.BadParameter(str(error)) from error
+    return given
+
+
+RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", callback=_rollout, show_default=False)]
 
 
 def _reason(given: str) -> str:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import typer
-
 from killswitch.cli.invocation import (
     JsonOption,
     RolloutArgument,
@@ -22,9 +20,8 @@ from killswitch.cli.invocation import (
 )
 from killswitch.cli.since import SinceOption, since_when
 from killswitch.cli.terminal import one_line
-from killswitch.errors import BadDocument
 from killswitch.flags.change import FlagChange, FlagSummary, to_document
-from killswitch.flags.flag import check_rollout_name
+from killswitch.flags.flag import AA
 from killswitch.flags.transitions import State
 from killswitch.trips.flag_history import changes_in, history_of
 from killswitch.trips.history_pruning import KEPT_DAYS
@@ -42,10 +39,6 @@ def command(
 
     It is kept for 400 days, also beyond the end of the rollout. Who a line names is who the store let write it.
     """
-    try:
-        check_rollout_name(rollout)
-    except BadDocument as error:
-        raise typer.BadParameter(str(error)) from error
     after = since_when(since, now=time.time())
     with opened(store, settings) as (_, opened_store, switch):
         lines = history_of(opened_store, rollout)
@@ -87,7 +80,8 @@ def _in_words(flag: FlagSummary | None) -> str:
         return "no flag"
     if flag.state is State.ARMED:
         shadow = f", {flag.shadow} shadowed" if flag.shadow else ""
-        return f"g{flag.generation} armed, {flag.stage}, {flag.percent:g}% {flag.canary}{shadow}"
+        served = f"still {flag.control}" if flag.stage == AA else flag.canary
+        return f"g{flag.generation} armed, {flag.stage}, {flag.percent:g}% {served}{shadow}"
     if flag.state is State.COMPLETE:
         return f"g{flag.generation} complete, all {flag.control}"
     return f"g{flag.generation} {flag.state.value}, all {flag.control}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from dataclasses import replace
@@ -64,7 +65,7 @@ def command(  # long: its options, and what it says
     with errors_as_messages():
         configured = load_settings(settings, rules=rules)
         chosen = _chosen(load_folder(configured.rules).rollouts, rollout)
-        pagers, fallback = build_pagers(configured)
+        pagers, fallback = build_pagers(configured, console=sys.stderr if as_json else None)
         every = [*pagers, *([fallback] if fallback is not None else [])]
         named = [pager for pager in every if receiver in (None, pager.name)]
         if not named:

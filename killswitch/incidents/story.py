@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from killswitch.flags.change import Deed, FlagChange
-from killswitch.flags.flag import Flag, state_of
+from killswitch.flags.flag import AA, Flag, state_of
 from killswitch.flags.incident import Incident, Paged
 from killswitch.pages.exposure import exposure_in_words, exposure_of
 from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
@@ -127,7 +127,8 @@ def _ramp(incident: Incident) -> Iterator[TimelineEntry]:
             continue
         done = "armed" if number == 0 else "went"
         more = f" ({counted(left_out, 'further step')} before this one)" if number == left_out + 1 > 1 else ""
-        share = f"{step.percent:g}% of users get {plain(incident.canary, 120)}"
+        get, model = ("still get", incident.control) if step.stage == AA else ("get", incident.canary)
+        share = f"{step.percent:g}% of users {get} {plain(model, 120)}"
         yield TimelineEntry(step.at, MomentKind.RAMP, f"{done} to {plain(step.stage, 60)}: {share}{more}")
 
 

@@ -190,6 +190,10 @@ def test_all_are_listed_the_newest_first(shell: Shell, store: Store) -> None:
     assert [one["number"] for one in shell.json("drill", NAME, "--list")["drills"]] == [12, 11]
 
 
+def test_where_none_was_made_the_list_is_empty_json(shell: Shell, store: Store) -> None:
+    assert shell.json("drill", NAME, "--list") == {"drills": []}
+
+
 def test_where_none_was_made_that_is_said(shell: Shell, store: Store) -> None:
     done = shell("drill", NAME, "--last")
     assert done.exit_code == 1

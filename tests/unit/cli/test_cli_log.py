@@ -37,6 +37,11 @@ def test_a_whole_life_is_told_in_order(shell: Shell) -> None:
         assert words in lines
 
 
+def test_in_stage_aa_no_user_got_the_canarys_model(shell: Shell) -> None:
+    assert shell("arm", "copilot", "--stage", "aa", "--percent", "5", "--yes").exit_code == 0
+    assert "    no flag -> g1 armed, aa, 5% still model-old" in shell("log", "copilot").stdout.splitlines()
+
+
 def test_as_json_each_line_is_a_document(shell: Shell) -> None:
     told(shell)
     document = shell.json("log", "copilot")

@@ -124,6 +124,14 @@ def test_rollouts_with_one_address_share_a_test(shell: Shell, hook: WebhookDoubl
     assert len(hook.pages) == 1
 
 
+def test_json_is_alone_on_standard_output(shell: Shell) -> None:
+    """A page that is printed goes to standard error then, and is not lost."""
+    done = shell("page-test", "--json")
+    (found,) = json.loads(done.stdout)
+    assert (found["receiver"], found["taken"]) == ("console", True)
+    assert "PAGE TEST info" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -18,6 +18,10 @@ PYDANTIC = ("Input should", "Value error", "unable to parse", "Unable to parse")
         ),
         (["stage", "copilot", "--shadow=-1"], "--shadow must be from 0 to 100, got -1.0"),
         (["arm", "copilot", "--percent", ""], "'' is not a number"),
+        *(
+            ([*command, ""], "rollout name '': use 1 to 63 of a-z 0-9")
+            for command in (["drill"], ["log"], ["end", "--yes"], ["trip", "--yes", "--reason", "x"])
+        ),
         (["arm", "copilot", "--percent", "nan"], "percent nan for copilot: give a number from 0 to 100"),
         (["arm", "copilot", "--shadow", "inf"], "--shadow must be from 0 to 100, got inf"),
         (["arm", "copilot", "--shadow", "5", "--shadow-class", "a=nan"], "got nan"),

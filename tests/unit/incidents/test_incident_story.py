@@ -100,6 +100,16 @@ def test_a_bare_comparison_knows_no_first_bad_request() -> None:
     assert told == ["refusal_rate is over its limit in the window of 5m until here"]
 
 
+def test_in_stage_aa_no_user_got_the_canarys_model() -> None:
+    stages = (StageEntry("aa", 5.0, AT - 9000), StageEntry("ramp_5", 5.0, AT - 8000))
+    incident = all_known(stages=stages).incident
+    told = [entry.said for entry in story_of(all_known(stages=stages)).timeline if entry.moment is MomentKind.RAMP]
+    assert told == [
+        f"armed to aa: 5% of users still get {incident.control}",
+        f"went to ramp_5: 5% of users get {incident.canary}",
+    ]
+
+
 def test_a_long_ramp_shows_its_beginning_and_its_newest_steps() -> None:
     stages = tuple(StageEntry(f"s{number}", float(number), AT - 9000 + number) for number in range(200))
     told = [entry.said for entry in story_of(all_known(stages=stages)).timeline if entry.moment is MomentKind.RAMP]
