@@ -56,11 +56,12 @@ def incidents(rollout: str) -> str:
 
 
 def incident_trend(rollout: str, generation: int) -> str:
-    """Both cohorts around the trip of this generation, for pictures. It goes when its incident goes."""
+    """Both cohorts around the trip of this generation, for pictures. It is kept as long as a history."""
     return f"{incident_trends(rollout)}{generation}"
 
 
 def incident_trends(rollout: str) -> str:
+    """The prefix of what is kept around all trips of one rollout."""
     return f"{INCIDENT_TRENDS}{rollout}/"
 
 

@@ -12,7 +12,7 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | a gate run; an approval of one, a waiver (`registry/`) | 1; 3 | 2; 1 | fixed |
 | the history of an imported role (`registry/importing.py`) | 1 an entry + 1 | 1 an entry | `portions` |
 | a hold by an alert, what a dry run would do (`alerts/acting.py`) | 3 | 4 | fixed |
-| old lines of histories (`trips/history_pruning.py`) | 0 | 1 a line | `portions` |
+| what is old of histories (`trips/history_pruning.py`) | 0 | 1 a line, 1 a trip | `portions` |
 | a baseline | 1 | 1 | fixed |
 | a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `MAX_DOCUMENT_BYTES` at most |
 | outages and their pages (`fleet/stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |

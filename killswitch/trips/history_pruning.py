@@ -1,15 +1,19 @@
-"""Removes lines of flags' histories that are older than 400 days: a few rollouts at a time, by any replica."""
+"""Removes what is older than 400 days of flags' histories, and of the cohorts around trips: by any replica.
+
+A few rollouts at a time. Incidents themselves stay.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from killswitch.errors import KillswitchError
+from killswitch.errors import BadDocument, KillswitchError
 from killswitch.stores import Delete, Store, TellsTime, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.timestamps import DAY
+from killswitch.trends.document import from_document as trend_from_document
 from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
@@ -42,19 +46,31 @@ class HistoryPruning:
         old: list[str] = []
         for name in turn:
             before = self._now() - KEPT_DAYS * DAY
-            old += [
-                item.key
-                for item in self._store.list(keys.flag_history(name)).items
-                if (line := _LINE.match(item.key.rpartition("/")[2])) and int(line[1]) / 1000 < before
-            ]
+            old += [key for key, at in (*self._lines(name), *self._trends(name)) if at < before]
             self._after = name
             if len(old) >= MOST_DELETED:
                 break
-        for portion in portions([Part(key, writes=(Delete(key),)) for key in old[:MOST_DELETED]]):
+        del old[MOST_DELETED:]
+        for portion in portions([Part(key, writes=(Delete(key),)) for key in old]):
             self._store.commit((), [write for part in portion for write in part.writes])
         if old:
-            log.info("%s of flags' histories were over %d days old, and removed", counted(len(old), "line"), KEPT_DAYS)
-        return len(old[:MOST_DELETED])
+            log.info("%s over %d days old removed from flags' histories", counted(len(old), "record"), KEPT_DAYS)
+        return len(old)
+
+    def _lines(self, rollout: str) -> Iterator[tuple[str, float]]:
+        """The key of each line, and its time in Unix seconds."""
+        for item in self._store.list(keys.flag_history(rollout)).items:
+            line = _LINE.match(item.key.rpartition("/")[2])
+            if line is not None:
+                yield item.key, int(line[1]) / 1000
+
+    def _trends(self, rollout: str) -> Iterator[tuple[str, float]]:
+        """The key of what is kept around each trip, and when that ended."""
+        for item in self._store.list(keys.incident_trends(rollout)).items:
+            try:
+                yield item.key, trend_from_document(item.value, rollout=rollout).until
+            except BadDocument:
+                continue  # another version may read it
 
     def _now(self) -> float:
         """The earlier of two clocks: one that is a year ahead must not cost a year of history."""
