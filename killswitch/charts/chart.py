@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from killswitch.model import Unit
 from killswitch.timestamps import DAY
 from killswitch.wording import date_and_time, odds_in_words, plain, time_of_day, value_in_words
+
+MOST_MARKS: Final = 50  # a flag that something changes every minute must not make a page of megabytes
 
 
 class Scale(StrEnum):
@@ -76,9 +79,17 @@ class Chart:
 
     @property
     def shown_marks(self) -> tuple[ChartMark, ...]:
-        """Those within the chart's time, the oldest first."""
-        inside = (mark for mark in self.marks if self.since <= mark.at <= self.until)
-        return tuple(sorted(inside, key=lambda mark: mark.at))
+        """Those within the chart's time, the oldest first; of more than `MOST_MARKS` the newest, trips before steps."""
+        inside = sorted(self._inside(), key=lambda mark: (mark.kind is MarkKind.TRIP, mark.at))
+        return tuple(sorted(inside[-MOST_MARKS:], key=lambda mark: mark.at))
+
+    @property
+    def marks_left_out(self) -> int:
+        """How many marks within the chart's time are not drawn."""
+        return max(0, len(self._inside()) - MOST_MARKS)
+
+    def _inside(self) -> list[ChartMark]:
+        return [mark for mark in self.marks if self.since <= mark.at <= self.until]
 
     @property
     def empty(self) -> bool:
@@ -112,7 +123,7 @@ def description(chart: Chart) -> str:
     said = [f"From {date_and_time(chart.since)} to {date_and_time(chart.until)}."]
     said += [f"{plain(one.name)}: {_line_in_words(one, chart.scale)}." for one in chart.series]
     said += [f"{plain(mark.text)} at {moment_in_words(mark.at, chart)}." for mark in chart.shown_marks[:20]]
-    more = len(chart.shown_marks) - 20
+    more = len(chart.shown_marks[20:]) + chart.marks_left_out
     said += [f"And {more} more marks."] if more > 0 else []
     return " ".join([*said, *([plain(chart.note)] if chart.note else [])])
 

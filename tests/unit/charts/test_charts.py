@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from killswitch.charts import svg as svg_module
-from killswitch.charts.chart import Chart, ChartMark, LineRole, MarkKind, Scale, Series, description
+from killswitch.charts.chart import MOST_MARKS, Chart, ChartMark, LineRole, MarkKind, Scale, Series, description
 from killswitch.charts.geometry import Dot, Label, Stroke, Wedge, drawing, time_ticks
 from killswitch.charts.png import HEIGHT, WIDTH, png
 from killswitch.charts.svg import svg
@@ -79,6 +79,17 @@ def test_marks_outside_the_chart_are_not_drawn() -> None:
     drawn = drawing(chart(0.01, marks=marks), titled=False).shapes
     assert not [one for one in drawn if isinstance(one, Wedge)]
     assert description(chart(0.01, marks=marks)).count("%") == 1
+
+
+def test_of_very_many_marks_the_newest_are_drawn_and_every_trip_first() -> None:
+    steps = [ChartMark(BEGAN + number / 10, MarkKind.STEP, f"{number % 90}%") for number in range(10_000)]
+    trips = [ChartMark(BEGAN + 1.0, MarkKind.TRIP, "trip"), ChartMark(BEGAN + 900.0, MarkKind.TRIP, "trip")]
+    one = chart(0.01, 0.02, marks=(*steps, *trips))
+    shown = one.shown_marks
+    assert len(shown) == MOST_MARKS
+    assert [mark for mark in shown if mark.kind is MarkKind.TRIP] == trips
+    assert [mark for mark in shown if mark.kind is MarkKind.STEP] == steps[-MOST_MARKS + 2 :]
+    assert "And 9982 more marks." in description(one)
 
 
 @pytest.mark.parametrize("span", [300.0, HOUR, 6 * HOUR, 24 * HOUR, 7 * 24 * HOUR])

@@ -161,6 +161,15 @@ def test_a_thousand_rollouts_are_a_page_of_bounded_size() -> None:
     assert "and 100 more" in page
 
 
+def test_a_flag_that_changes_every_minute_has_a_page_of_bounded_size() -> None:
+    known = world.facts().history
+    history = tuple(replace(known[at % 3], at=AT - 7 * 86_400 + 60 * at) for at in range(10_000))
+    facts = replace(world.facts(), history=history)
+    page = rollout_page(world.explained(), facts, world.course(Span.WEEK), tick=None)
+    assert len(page) < 400_000
+    assert page.count("<tr>") < 300
+
+
 def test_everything_in_need_is_listed_where_there_is_no_room() -> None:
     status = world.status()
     tripped = next(one for one in status["rollouts"] if one["state"] == "tripped")
