@@ -20,6 +20,7 @@ from killswitch.incidents.reading import sources_of
 from killswitch.incidents.story import story_of
 from killswitch.stores import Store, keys
 from killswitch.trips.incidents import split_id
+from killswitch.web.single_file import SingleFile
 from killswitch.web.turns import Turns
 
 FRESH_FOR = 5.0
@@ -80,11 +81,12 @@ class IncidentView:
 
 def incident_routes(view: IncidentView) -> list[Route]:
     """The endpoint, to be mounted next to the others."""
+    line = SingleFile(within=_WAIT)
 
-    def incident(request: Request) -> Response:
+    async def incident(request: Request) -> Response:
         name = request.path_params["incident"]
         try:
-            page = view.page(name)
+            page = await line.run(lambda: view.page(name))
         except BadDocument as error:
             return PlainTextResponse(f"this incident cannot be understood: {error}\n", 500)
         except KillswitchError as error:

@@ -25,6 +25,7 @@ from killswitch.trends.trend import Span, Trend
 from killswitch.trips.flag_history import changes_in, history_of
 from killswitch.trips.incidents import incidents_of
 from killswitch.web.app import WebContent
+from killswitch.web.single_file import NoTurn, SingleFile
 from killswitch.web.turns import Turns
 
 FRESH_FOR: Final = 5.0
@@ -105,8 +106,9 @@ class RolloutView:
 
 def rollout_routes(served: WebContent, view: RolloutView) -> list[Route]:
     """The endpoint, to be mounted next to the others."""
+    line = SingleFile(within=_WAIT)
 
-    def rollout(request: Request) -> Response:
+    async def rollout(request: Request) -> Response:
         report = served.latest
         name = request.path_params["rollout"]
         if report is None:
@@ -117,7 +119,10 @@ def rollout_routes(served: WebContent, view: RolloutView) -> list[Route]:
             span = Span(request.query_params.get("span", Span.HOUR))
         except ValueError:
             return PlainTextResponse(f"span must be one of {', '.join(Span)}\n", 400)
-        page = view.page(served, report, name, span)
+        try:
+            page = await line.run(lambda: view.page(served, report, name, span))
+        except NoTurn:
+            page = None
         if page is None:
             return PlainTextResponse("other pages are being made; reload in a second\n", 503, {"Retry-After": "1"})
         return HTMLResponse(page.encode(errors="replace"))

@@ -14,7 +14,7 @@ from typing import Final
 
 from killswitch.web.rendered import RENDERING_SHARE
 
-MOST_WAITING: Final = 8  # with the one whose turn it is; the web server has 40 threads
+MOST_WAITING: Final = 8  # with the one whose turn it is; requests wait before that, without a thread (`single_file`)
 
 
 class Turns:

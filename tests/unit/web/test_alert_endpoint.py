@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from killswitch.errors import AccessDenied
 from killswitch.web.alert_endpoint import alert_routes
 from killswitch.web.request_limits import ALERTS, LARGER_BODIES
+from killswitch.web.server import THREADS
 from tests.doubles.served import Served, listening
+from tests.servers.etcd import wait_until
 
 TOKEN = "a-token-of-alerts"
 
@@ -24,12 +31,14 @@ class Taken:
         self.answer: tuple[int, dict[str, Any]] = (200, {"rollouts": []})
         self.token: str | None = TOKEN
         self.unreadable = False
+        self.asked = 0
 
     def take(self, body: bytes) -> tuple[int, dict[str, Any]]:
         self.bodies.append(body)
         return self.answer
 
     def reveal(self) -> str | None:
+        self.asked += 1
         if self.unreadable:
             raise AccessDenied("cannot read the secret in file:/nowhere")
         return self.token
@@ -116,3 +125,49 @@ def test_the_status_is_what_was_found(url: str, taken: Taken) -> None:
 def test_a_get_changes_nothing(url: str, taken: Taken) -> None:
     assert requests.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10).status_code == 405
     assert taken.bodies == []
+
+
+def test_messages_that_wait_for_the_store_hold_up_no_other_route(taken: Taken) -> None:
+    """More messages than the web server has threads, while the store hangs: flags and verdicts are answered."""
+    hangs = threading.Event()
+
+    def take(body: bytes) -> tuple[int, dict[str, Any]]:
+        taken.bodies.append(body)
+        hangs.wait(60)
+        return 200, {}
+
+    def another(_: Request) -> Response:  # no coroutine, so it needs a thread
+        return PlainTextResponse("here")
+
+    routes = [*alert_routes(take, taken.reveal), Route("/other", another)]
+    with listening(Served(), routes) as port, ThreadPoolExecutor(2 * THREADS) as senders:
+        posted = [senders.submit(post, f"http://127.0.0.1:{port}{ALERTS}") for _ in range(2 * THREADS)]
+        try:
+            wait_until(lambda: taken.asked >= 2 * THREADS, "all messages are there")
+            assert requests.get(f"http://127.0.0.1:{port}/other", timeout=4).text == "here"
+            assert len(taken.bodies) == 1
+        finally:
+            hangs.set()
+        assert {one.result().status_code for one in posted} <= {200, 503}
+
+
+def test_a_message_that_waits_too_long_is_to_be_sent_again(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("killswitch.web.alert_endpoint.WAIT", 0.0)
+    hangs = threading.Event()
+
+    def take(body: bytes) -> tuple[int, dict[str, Any]]:
+        taken.bodies.append(body)
+        hangs.wait(60)
+        return 200, {}
+
+    with listening(Served(), alert_routes(take, taken.reveal)) as port, ThreadPoolExecutor(1) as sender:
+        url = f"http://127.0.0.1:{port}{ALERTS}"
+        first = sender.submit(post, url)
+        try:
+            wait_until(lambda: bool(taken.bodies), "the first is being worked on")
+            answer = post(url)
+        finally:
+            hangs.set()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert first.result().status_code == 200
+    assert len(taken.bodies) == 1
