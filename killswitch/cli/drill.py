@@ -69,7 +69,7 @@ def command(
     Exits with 0 if the drill passed, 1 if it did not, 2 if it was refused, 3 if no controller took it.
     """
     if live + last + listed + ack > 1:
-        fail("use one of --live, --last, --list and --ack")
+        fail("use only one of --live, --last, --list and --ack")
     with opened(store, settings) as (_, opened_store, switch):
         if last or listed:
             _show_kept(opened_store, rollout, all_of_them=listed, as_json=as_json)
@@ -118,7 +118,9 @@ def _made(store: Store, rollout: str, *, live: bool, quiet: bool) -> DrillRecord
     try:
         put = Put(keys.drill_request(rollout), to_document(request), lease)
         if not isinstance(store.commit((Compare(put.key, 0),), (put,)), Committed):
-            fail(f"{rollout}: someone else asks for a drill of it at this moment")
+            fail(
+                f"{rollout}: someone else asks for a drill of it at this moment; see `killswitch drill {rollout} --last`"
+            )
         record = _awaited(store, request, lease, quiet=quiet)
     finally:
         with contextlib.suppress(KillswitchError):

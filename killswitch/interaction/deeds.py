@@ -84,7 +84,8 @@ class Deeds:
         if flag.generation != value.generation:
             raise Refused(
                 f"this message is about generation {value.generation} of {name}, and it is in generation "
-                f"{flag.generation} now ({flag.state.value}): its buttons do nothing any more"
+                f"{flag.generation} now ({flag.state.value}): its buttons do nothing any more; "
+                f"use the newest message, or `killswitch status {name}`"
             )
         if stored.revision != value.revision:
             raise Refused(
@@ -173,7 +174,10 @@ class Deeds:
         flag = self.bound(value, Button.REARM).flag
         assert flag is not None
         if stage not in self.stages(flag):
-            raise Refused(f"stage {plain(stage, 40)} is not one that {value.rollout} may be re-armed at from Slack")
+            raise Refused(
+                f"stage {plain(stage, 40)} is not one that {value.rollout} may be re-armed at from Slack; use "
+                f"`killswitch rearm {value.rollout}` on the command line"
+            )
         file = self._rollouts().get(value.rollout)
         stage, percent = resolve_stage(stage, percent_of(None if file is None else file.plan, stage, None))
         now = self._wall()

@@ -60,7 +60,9 @@ def checked_address(url: object, base_url: str) -> str:
         return str(url)
     if there.scheme == "ws" and base.scheme == "http" and host == base.hostname:
         return str(url)
-    raise Refused(f"Slack gave an address for its socket that is not used: {there.scheme}://{host}")
+    raise Refused(
+        f"Slack gave an address for its socket that is not used: {there.scheme}://{host}; check slack_base_url"
+    )
 
 
 class SlackSocket:

@@ -33,7 +33,7 @@ def command(
     It reads the flag store alone, and says what is not known.
     """
     if as_markdown + as_html + as_json > 1:
-        fail("give one of --md, --html and --json")
+        fail("give only one of --md, --html and --json")
     from killswitch.incidents.reading import sources_of  # noqa: PLC0415  after the options are checked
 
     with opened(store, settings) as (_, opened_store, _switch):

@@ -71,7 +71,7 @@ def test_each_form_is_printed_alone(shell: Shell) -> None:
     assert shell.json("incident", "show", "support-copilot.7")["took_seconds"]["first_bad_request_to_trip"] > 100
     both = shell("incident", "show", "copilot.1", "--md", "--html")
     assert both.exit_code == 2
-    assert "give one of --md, --html and --json" in both.output
+    assert "give only one of --md, --html and --json" in both.output
 
 
 def test_an_unknown_incident_names_those_there_are(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ CRASHES = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
 HEIR_AFTER = 16.0  # seconds: the claim of a dead replica has ended
 
 
+@functools.cache  # several tests read the same worlds, and change nothing in them
 def struck(fault: Fault, *, live: bool) -> list[tuple[int, DrilledWorld]]:
     """The world after a fault at each call of the replica that makes the drill, and then an heir's look."""
     found: list[tuple[int, DrilledWorld]] = []
@@ -47,7 +49,7 @@ def struck(fault: Fault, *, live: bool) -> list[tuple[int, DrilledWorld]]:
             looks_again(world)
         if not struck_once:
             return found
-        for late in range(3):  # an heir, and the next looks of whoever lives
+        for late in range(3):  # an heir, and the next looks of the replica that lives
             world.sleep(HEIR_AFTER + late)
             world.replicas["kill-1"].look()
         found.append((number, world))
@@ -71,7 +73,7 @@ def test_a_rehearsal_leaves_the_flag_as_it_was(fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.FAIL_BEFORE])
 def test_no_drill_stays_under_way(fault: Fault) -> None:
-    """Whoever is left ends it, and a drill that was not timed is paged as failed."""
+    """The replica that is left ends it, and a drill that was not timed is paged as failed."""
     for number, world in struck(fault, live=False):
         assert not world.server.list(keys.DRILLS_OPEN).items, f"{fault} at call {number}"
         outcomes = [one.outcome for one in world.kept()]
