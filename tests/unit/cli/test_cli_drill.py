@@ -203,7 +203,7 @@ def test_where_none_was_made_that_is_said(shell: Shell, store: Store) -> None:
 def test_one_thing_at_a_time(shell: Shell) -> None:
     done = shell("drill", NAME, "--last", "--list")
     assert done.exit_code == 2
-    assert "use one of" in done.output
+    assert "use only one of" in done.output
 
 
 def test_an_acknowledgement_names_the_person(shell: Shell, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
