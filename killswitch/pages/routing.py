@@ -1,7 +1,7 @@
 """Which receivers a page is for, by the routes of its rule file. Pure.
 
-A route never loses a page that someone must see: a critical page, or a trip, whose route names no receiver that is set
-up here goes to all of them.
+A route never loses a page that someone must see: a critical page, a trip, or a pin, whose route names no receiver that
+is set up here goes to all of them. So does what ends the alert that such a trip has opened.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from collections.abc import Iterable
 
 from killswitch.page_addresses import SILENT
 from killswitch.pages.page import Page, PageKind
+
+_STOPS = frozenset({PageKind.TRIPPED, PageKind.PINNED})
+# what continues a trip, and must come wherever that has gone
+_AFTER_A_TRIP = frozenset({PageKind.RE_ARMED, PageKind.ENDED, PageKind.ACKNOWLEDGED, PageKind.FOLLOWED})
 
 
 def receivers_of(page: Page, available: Iterable[str]) -> frozenset[str]:
@@ -27,7 +31,8 @@ def receivers_of(page: Page, available: Iterable[str]) -> frozenset[str]:
 
 
 def _must_arrive(page: Page) -> bool:
-    return page.kind is PageKind.TRIPPED or page.severity == "critical"
+    after = page.kind in _AFTER_A_TRIP and bool(page.follows)
+    return page.kind in _STOPS or after or page.severity == "critical"
 
 
 def wanted_nowhere(page: Page) -> bool:

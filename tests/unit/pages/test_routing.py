@@ -51,6 +51,23 @@ def test_what_continues_a_page_goes_wherever_that_may_have_gone() -> None:
     assert receivers_of(routed(page, whole), ALL) == {"slack", "pagerduty"}
 
 
+NOWHERE: Routes = tuple((severity, ("webhook",)) for severity in SEVERITIES)
+
+
+def test_a_pin_is_a_trip() -> None:
+    """It has the severity of the rule file, whose receiver is not set up here."""
+    assert receivers_of(routed(replace(trip_page(), kind=PageKind.PINNED, severity="error"), NOWHERE), ALL) == set(ALL)
+    silent = routed(replace(trip_page(), kind=PageKind.PINNED, severity="error"), (("error", ()),))
+    assert not wanted_nowhere(silent)
+
+
+def test_what_ends_a_trip_that_went_to_all_goes_to_all() -> None:
+    """Its route leads to no one here, so the trip went to all, and PagerDuty's alert must be resolved."""
+    page = routed(events.re_armed(replace(armed(), generation=8), reason="f", by="ann", settings=SETTINGS), NOWHERE)
+    assert receivers_of(routed(replace(trip_page(), severity="error"), NOWHERE), ALL) == set(ALL)
+    assert receivers_of(page, ALL) == set(ALL)
+
+
 routes = st.lists(
     st.tuples(st.sampled_from(SEVERITIES), st.lists(st.sampled_from(RECEIVERS)).map(tuple)),
     unique_by=lambda route: route[0],
