@@ -66,7 +66,8 @@ def test_no_line_installs_this_project_by_its_name(place: str, command: str) -> 
     """Nobody owns the name on the index: whoever registers it would run code in our users' services."""
     for requirement in requirements(command):
         local = re.fullmatch(
-            rf"(\.|dist/[\w.-]+\.whl)(\[[\w,]+\])?|{NAME}(\[[\w,]+\])? @ git\+https://\S+@FULL-COMMIT-HASH", requirement
+            rf"(\.|dist/[\w.-]+\.whl)(\[[\w,-]+\])?|{NAME}(\[[\w,-]+\])? @ git\+https://\S+@FULL-COMMIT-HASH",
+            requirement,
         )
         name = re.split(r"[^\w-]", requirement)[0]
         assert local or name in KNOWN, f"{place}: {requirement}"
