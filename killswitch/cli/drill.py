@@ -118,7 +118,10 @@ def _made(store: Store, rollout: str, *, live: bool, quiet: bool) -> DrillRecord
     try:
         put = Put(keys.drill_request(rollout), to_document(request), lease)
         if not isinstance(store.commit((Compare(put.key, 0),), (put,)), Committed):
-            fail(f"{rollout}: someone else asks for a drill of it at this moment; see `drill {rollout} --last`")
+            fail(
+                f"{rollout}: someone else asks for a drill of it at this moment; see `killswitch drill {rollout} "
+                "--last`"
+            )
         record = _awaited(store, request, lease, quiet=quiet)
     finally:
         with contextlib.suppress(KillswitchError):
