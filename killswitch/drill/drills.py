@@ -166,15 +166,14 @@ class Drills:
             nonce=request.nonce,
         )
 
-    def _kept(self, record: DrillRecord, ends: Item | None, pages: Sequence[Page] = ()) -> DrillRecord:
-        also: list[Put | Delete] = [] if ends is None else [Delete(ends.key)]
+    def _kept(self, record: DrillRecord, ends: Item | None, pages: Sequence[Page] = ()) -> DrillRecord | None:
+        also: list[Put | Delete] = []
         if pages:
             before, _ = keeping.standing_of(self._store, record.rollout)
             after = before.after(record, [record, *keeping.kept_drills(self._store, record.rollout)])
             also.append(Put(keys.drill_standing(record.rollout), standings.to_document(after)))
             also += [into_outbox(page, at=self._means.wall()) for page in pages]
-        keeping.refuse(self._store, record, also)
-        return record
+        return record if keeping.refuse(self._store, record, also, ends) else None
 
     # --- drills whose process has died --------------------------------------------------------------
 

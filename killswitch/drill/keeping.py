@@ -110,11 +110,18 @@ def pruned(store: Store, rollout: str) -> list[Delete]:
     return [Delete(key(rollout, number)) for number in gone for key in (keys.drill, keys.drill_incident)]
 
 
-def refuse(store: Store, record: DrillRecord, also: Sequence[Put | Delete]) -> None:
-    """Keep a drill that was not begun, so that the person who asked for it sees why."""
+def refuse(store: Store, record: DrillRecord, also: Sequence[Put | Delete], ends: Item | None) -> bool:
+    """Keep a drill that was not begun, so that the person who asked for it sees why.
+
+    ``ends``: the request that it answers. False: another replica has answered it.
+    """
     key = keys.drill(record.rollout, record.number)
     writes = [Put(key, records.to_document(record)), *also, *pruned(store, record.rollout)]
-    store.commit((Compare(key, 0),), writes)
+    compares = [Compare(key, 0)]
+    if ends is not None:
+        writes.append(Delete(ends.key))
+        compares.append(Compare(ends.key, ends.mod_revision))
+    return isinstance(store.commit(compares, writes), Committed)
 
 
 def finish(store: Store, record: DrillRecord, under_way: OpenDrill, pages: Sequence[Page], *, at: float) -> bool:

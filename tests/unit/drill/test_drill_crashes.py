@@ -13,7 +13,7 @@ from killswitch.drill.record import DrillOutcome
 from killswitch.flags.document import to_document
 from killswitch.flags.flag import Flag, drilled
 from killswitch.pages.page import PageKind
-from killswitch.stores import Put, keys
+from killswitch.stores import Item, Put, keys
 from tests.doubles.drills import NAME, DrilledWorld
 from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
 
@@ -203,3 +203,21 @@ def test_a_drill_that_cannot_be_ended_keeps_no_other_back() -> None:
     store.fault = lambda call: Fault.FAIL_BEFORE if keys.drill("aaa", 1) in str(call.subject) else None
     assert world.drilled().outcome is DrillOutcome.PASSED
     assert world.server.get(keys.drill_open("aaa")) is not None
+
+
+def test_a_request_that_another_replica_has_taken_is_not_refused() -> None:
+    """Two replicas list it; the slower one finds the drill that it asked for under way."""
+    world = DrilledWorld()
+    world.ask()
+    (item,) = world.server.list(keys.DRILL_REQUESTS).items
+    slower: list[Item] = []
+
+    def look() -> None:
+        if not slower and world.server.list(keys.DRILLS_OPEN).items:
+            slower.append(item)
+            world.replicas["kill-1"]._answer(item)
+
+    world.at_each_step = look
+    world.drills.look()
+    assert slower
+    assert [one.outcome for one in world.kept()] == [DrillOutcome.PASSED]
