@@ -260,6 +260,7 @@ def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
     out.print(Text(f"{document['rollout']}: {did} {who} at {document['decided_at']}", style="bold"))
     window = document["window_seconds"]
     routers, latency = document["routers"], document["latency_seconds"]
+    taken = document.get("acknowledged")
     return [
         ("why", document["reason"]),
         ("incident", document["id"]),
@@ -270,6 +271,7 @@ def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("rules", f"{document['rules_file']} {document['rules_digest'][:_DIGEST]}".strip()),
         *_alert_rows(document.get("alert")),
         *(("paged", f"{page['receiver']} at {page['at']} {page['reference']}") for page in document["pages"]),
+        ("looked after", None if taken is None else f"by {taken['by']} since {taken['at']}"),
         ("routers", None if routers is None else f"{routers['followed']} of {routers['known']} had followed"),
         ("table", f"the {duration_in_words(window)} before the trip" if window and document["findings"] else None),
     ]

@@ -183,6 +183,9 @@ def _print_trip(rollout: str, trip: Mapping[str, Any], *, pinned: bool) -> None:
         out.print(f"  its rules as of the trip{span}:", style="dim", markup=False, soft_wrap=True)
         at = from_iso(trip["at"]) if isinstance(trip["at"], str) else None
         out.print(findings_table(trip["findings"], window=trip["window_seconds"], at=at))
+    taken = trip.get("acknowledged")
+    if taken is not None:
+        out.print(f"  {taken['by']} looks after it since {taken['at']}", markup=False, soft_wrap=True)
     then = f'and once it is fixed `killswitch rearm {rollout} --reason "what was fixed"`'
     if pinned:
         then = f'and once it is settled `killswitch unpin {rollout} --reason "why"`'

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import closing
 
 import pytest
 
 from killswitch.cli.console import Terminal
+from killswitch.model import PageSettings
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
+from killswitch.trips.acknowledging import acknowledge
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.doubles.webhook import WebhookDouble
 from tests.unit.cli.shell import Shell
@@ -21,6 +25,17 @@ def test_status_names_the_incident_and_the_next_command(shell: Shell) -> None:
     assert "incident copilot.1 of" in words
     assert "killswitch rearm copilot --reason" in words
     assert "[tripped" not in words
+
+
+def test_status_and_explain_name_who_looks_after_it(shell: Shell) -> None:
+    """The next person who is paged sees that someone is at it."""
+    shell.armed()
+    shell("trip", "copilot", "--reason", "it swears", "--yes")
+    assert "look" not in shell("status").stdout + shell("explain", "copilot").stdout
+    with closing(open_store(shell.store)) as store:
+        acknowledge(store, "copilot", 1, by="Ann Lee", origin="Slack", at=1_776_608_600.0, settings=PageSettings())
+    assert "  Ann Lee looks after it since 2026-04-19T14:23:20" in shell("status").stdout
+    assert re.search(r"looked after +by Ann Lee since 2026-04-19T14:23:20", shell("explain", "copilot.1").stdout)
 
 
 def test_an_absent_controller_may_pass(shell: Shell) -> None:
