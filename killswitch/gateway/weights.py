@@ -157,8 +157,9 @@ def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
             f"{ANNOTATION}"
         )
     most = max(place.percent for place in places)
-    if wanted.absent and applied is not None and applied.complete:
-        return Turn((), most, True, "its rollout was completed and then ended: the weights stay")
+    if applied is not None and applied.complete and (wanted.absent or not wanted.sure):
+        # a complete flag is obeyed for ever: without one, "control" would be the model that was replaced
+        return Turn((), most, True, "its rollout was completed: the weights stay")
     why_not = _why_not_raised(applied, wanted, most)
     changes: list[Mapping[str, Any]] = []
     after: list[float] = []

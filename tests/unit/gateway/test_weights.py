@@ -98,8 +98,10 @@ class TestFollowing:
         after = patched(route(1, 0), turn(route(1, 0), PAIR, complete))
         assert share(after) == 100.0
         ended = Wanted("copilot", 0.0, 0, 81, sure=True, absent=True)
-        done = turn(after, PAIR, ended)
-        assert (done.patch, done.percent) == ((), 100.0)
+        closed = replace(CUT_OFF, generation=0, revision=81)  # at SIGTERM, and while the store cannot be read
+        for wanted in (ended, closed):
+            done = turn(after, PAIR, wanted)
+            assert (done.patch, done.percent) == ((), 100.0)
 
     def test_an_ended_rollout_gives_everyone_control(self) -> None:
         before = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
