@@ -126,7 +126,7 @@ def _pods() -> Iterator[Value]:
         "resources",
         {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "768Mi"}},
         RESOURCES,
-        "79 MB with one rollout, 233 MB with a thousand; slow signals need more, once a day. Set no CPU limit: being "
+        "92 MB with one rollout, 275 MB with a thousand; slow signals need more, once a day. Set no CPU limit: being "
         "throttled delays a trip.",
         {"limits": {"memory": "1Gi"}},
     )
