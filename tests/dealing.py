@@ -14,6 +14,8 @@ import pytest
 
 # Each test of these has servers of its own. Elsewhere the tests of a file share them, and stay together.
 ALONE = ("tests/faults/", "tests/e2e/test_demo.py", "tests/e2e/test_cli_tools.py")
+# Each test of these needs a fleet that has run for a while, so the file shares one.
+TOGETHER = ("tests/faults/test_alerts_in.py", "tests/faults/test_drills.py")
 # Seconds a test, roughly, by how its id begins; the longest beginning counts. All others are dealt last.
 SECONDS = {
     "tests/faults/": 30.0,
@@ -59,7 +61,8 @@ def _groups(items: Sequence[pytest.Item]) -> list[list[pytest.Item]]:
     groups: list[list[pytest.Item]] = []
     for file, found in groupby(items, key=lambda item: item.nodeid.partition("::")[0]):
         tests = list(found)
-        groups += [[test] for test in tests] if file.startswith(ALONE) else [tests]
+        alone = file.startswith(ALONE) and file not in TOGETHER
+        groups += [[test] for test in tests] if alone else [tests]
     return groups
 
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from tests.dealing import ALONE, SECONDS, dealt
+from tests.dealing import ALONE, SECONDS, TOGETHER, dealt
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = [f"tests/faults/test_a.py::test_{number}" for number in range(10)]
@@ -73,4 +73,4 @@ def test_what_is_known_of_a_test_is_known_of_one_that_exists(beginning: str) -> 
 def test_what_is_dealt_test_by_test_shares_no_servers(alone: str) -> None:
     path = ROOT / alone
     for file in path.rglob("test_*.py") if path.is_dir() else [path]:
-        assert "scope=" not in file.read_text()
+        assert ("scope=" in file.read_text()) == (str(file.relative_to(ROOT)) in TOGETHER), file.name
