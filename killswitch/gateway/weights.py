@@ -13,6 +13,7 @@ want of knowledge. So replicas do not undo each other, and a person who lowers t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from killswitch.errors import BadDocument, BadSettings
+from killswitch.flags.document import to_document
 from killswitch.router.failsafe import RouterState
 from killswitch.router.snapshot import ObeyedFlag
 
@@ -70,8 +72,8 @@ class Wanted:
     """What the route should send to the canary: ``percent``, 0 to 100, by this revision of the flag.
 
     ``sure``: whether it follows from a flag that is known, and not from the want of one. ``complete``: everyone has
-    the new model, because the rollout is over. ``absent``: the store has no flag. ``changed_at``: when the flag was
-    changed last, as its document says (Unix seconds); 0 without one.
+    the new model, because the rollout is over. ``absent``: the store has no flag. ``says``: a digest of the flag's
+    document, "" without one. Its times would not do: a person's slow clock leaves them as they were.
     """
 
     rollout: str
@@ -81,7 +83,7 @@ class Wanted:
     sure: bool
     complete: bool = False
     absent: bool = False
-    changed_at: float = 0.0
+    says: str = ""
 
 
 def wanted_of(rollout: str, snapshot: ObeyedFlag) -> Wanted:
@@ -96,7 +98,7 @@ def wanted_of(rollout: str, snapshot: ObeyedFlag) -> Wanted:
         standing not in _UNSURE,
         complete,
         standing is RouterState.NO_FLAG,
-        0.0 if snapshot.flag is None else snapshot.flag.updated_at,
+        "" if snapshot.flag is None else hashlib.sha256(to_document(snapshot.flag)).hexdigest()[:32],
     )
 
 
@@ -110,11 +112,11 @@ class Applied:
     percent: float
     unsure: bool
     complete: bool
-    changed_at: float
+    says: str
 
     def is_of(self, wanted: Wanted) -> bool:
         """Whether it was written of this very flag, or of a newer one."""
-        same = (self.generation, self.changed_at) == (wanted.generation, wanted.changed_at)
+        same = (self.generation, self.says) == (wanted.generation, wanted.says)
         return same or wanted.revision < self.revision
 
 
@@ -209,7 +211,7 @@ def applied_of(route: Mapping[str, Any]) -> Applied | None:
             float(document["percent"]),
             document["unsure"] is True,
             document["complete"] is True,
-            float(document["changed_at"]),
+            str(document["says"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # 1e999 is a number of JSON, and no int
         return None
@@ -237,15 +239,15 @@ def _mark(applied: Applied | None, wanted: Wanted, most: float, *, lowered: bool
     ``most``: the share that the route gave before. What a person had lowered is not marked as lowered by the unsure:
     a mirror that is sure would raise it.
     """
-    generation, revision, changed_at = wanted.generation, wanted.revision, wanted.changed_at
+    generation, revision, says = wanted.generation, wanted.revision, wanted.says
     behind = applied is not None and wanted.revision < applied.revision
     unsure = not wanted.sure
     if applied is not None and behind:
-        generation, revision, changed_at = applied.generation, applied.revision, applied.changed_at
+        generation, revision, says = applied.generation, applied.revision, applied.says
     if applied is not None and applied.is_of(wanted) and (behind or unsure):
         by_hand = most < round(applied.percent, 2)
         unsure = applied.unsure or (lowered and not by_hand)
-    return Applied(wanted.rollout, generation, revision, wanted.percent, unsure, wanted.complete, changed_at)
+    return Applied(wanted.rollout, generation, revision, wanted.percent, unsure, wanted.complete, says)
 
 
 def _crowded(place: _Place) -> str:
@@ -320,7 +322,7 @@ def _guard(route: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _annotated(route: Mapping[str, Any], mark: Applied) -> list[Mapping[str, Any]]:
     text = json.dumps({
         "rollout": mark.rollout, "generation": mark.generation, "revision": mark.revision, "percent": mark.percent,
-        "unsure": mark.unsure, "complete": mark.complete, "changed_at": mark.changed_at,
+        "unsure": mark.unsure, "complete": mark.complete, "says": mark.says,
     })  # fmt: skip
     has_any = bool(route.get("metadata", {}).get("annotations"))
     first = [] if has_any else [{"op": "add", "path": "/metadata/annotations", "value": {}}]

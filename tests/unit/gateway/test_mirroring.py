@@ -168,3 +168,13 @@ def test_stage_aa_gives_the_canary_nothing() -> None:
     case = Case()
     case.reads(to_document(replace(FLAG, stage="aa", canary=FLAG.control, canary_after_aa=FLAG.canary)), 70)
     assert case.mirror.once().percent == 0.0
+
+
+def test_a_raise_by_a_slow_clock_is_followed() -> None:
+    """The flag's times stay as they were, because the person's clock is behind the one that changed it before."""
+    case = Case()
+    case.reads(to_document(FLAG), 70)
+    case.mirror.once()
+    case.reads(to_document(replace(FLAG, canary_percent=25.0, stage="ramp_25")), 71)
+    assert case.mirror.once().reached
+    assert round(share(case.route.object), 2) == 25.0

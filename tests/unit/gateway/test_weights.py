@@ -15,10 +15,10 @@ from killswitch.errors import BadDocument, BadSettings
 from killswitch.gateway.weights import ANNOTATION, Backend, Pair, Turn, Wanted, backend, check_route, turn
 
 PAIR = Pair(Backend("old"), Backend("new"))
-ARMED = Wanted("copilot", 5.0, 3, 70, sure=True, changed_at=1000.0)
-TRIPPED = replace(ARMED, percent=0.0, revision=71, changed_at=2000.0)
+ARMED = Wanted("copilot", 5.0, 3, 70, sure=True, says="document 1000")
+TRIPPED = replace(ARMED, percent=0.0, revision=71, says="document 2000")
 CUT_OFF = replace(ARMED, percent=0.0, sure=False)
-RAISED = replace(ARMED, percent=25.0, revision=72, changed_at=3000.0)
+RAISED = replace(ARMED, percent=25.0, revision=72, says="document 3000")
 UNREAD = Wanted("copilot", 0.0, 0, 0, sure=False)
 
 
@@ -155,7 +155,7 @@ class TestReplicasAndPeople:
     def test_an_older_flag_leaves_the_mark_of_an_unsure_mirror(self) -> None:
         """Both want control; without the mark the newer flag's share would look as lowered by hand."""
         found = patched(route(1, 0), turn(route(1, 0), PAIR, ARMED))
-        for wanted in (CUT_OFF, replace(ARMED, percent=0.0, revision=60, changed_at=900.0), ARMED):
+        for wanted in (CUT_OFF, replace(ARMED, percent=0.0, revision=60, says="document 900"), ARMED):
             found = patched(found, turn(found, PAIR, wanted))
         assert share(found) == 5.0
 
