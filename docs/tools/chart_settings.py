@@ -52,7 +52,7 @@ def _allowed(name: str) -> dict[str, Any]:
     if name in ("store", "source"):
         return _STORE if name == "store" else _SOURCE
     field = Settings.model_fields[name]
-    if field.annotation is float and Seconds.__metadata__[0] in field.metadata:
+    if field.annotation is float and get_args(Seconds)[1] in field.metadata:
         return _DURATION
     if field.annotation is bool:
         return {"enum": [True, False, "true", "false"]}
