@@ -6,14 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
+from killswitch.errors import OutcomeUnknown, Unavailable
 from killswitch.pages.message_view import MessageView, message_view
 from killswitch.pages.page import Page
 from killswitch.pages.picture import Picture
 from killswitch.pages.receivers import MessageFixed, MessageGone
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Crash
-from tests.doubles.receiver import Way
+from tests.doubles.receiver import Way, end_before
 
 
 @dataclass(slots=True)
@@ -100,17 +100,7 @@ class KeptMessages:
     def _begin(self, name: str) -> Way:
         self.calls.append((self._clock.monotonic(), name))
         way = self.script.popleft() if self.script else Way.TAKE
-        match way:
-            case Way.CRASH_BEFORE:
-                raise Crash
-            case Way.UNAVAILABLE:
-                raise Unavailable("503", retry_after=self.retry_after)
-            case Way.DENIED:
-                raise AccessDenied("missing_scope")
-            case Way.REFUSED:
-                raise Refused("is_archived")
-            case Way.BUG:
-                raise RuntimeError("a bug in a pager")
+        end_before(way, self.retry_after)
         return way
 
     def _new(self, view: MessageView) -> str:

@@ -37,6 +37,21 @@ class Copy:
     possible_repeat: bool
 
 
+def end_before(way: Way, retry_after: float | None) -> None:
+    """Raise what a call ends with before anything is taken; return where it goes on."""
+    match way:
+        case Way.CRASH_BEFORE:
+            raise Crash
+        case Way.UNAVAILABLE:
+            raise Unavailable("503", retry_after=retry_after)
+        case Way.DENIED:
+            raise AccessDenied("token revoked")
+        case Way.REFUSED:
+            raise Refused("channel not found")
+        case Way.BUG:
+            raise ZeroDivisionError
+
+
 class Receiver:
     """``way`` decides each send; `script` puts ways before it."""
 
@@ -60,19 +75,9 @@ class Receiver:
         self.attempts.append(self._clock.monotonic())
         way = self.script.popleft() if self.script else self.way()
         copy = Copy(page, self._clock.monotonic(), possible_repeat)
-        match way:
-            case Way.CRASH_BEFORE:
-                raise Crash
-            case Way.UNAVAILABLE:
-                raise Unavailable("503", retry_after=self.retry_after)
-            case Way.DENIED:
-                raise AccessDenied("token revoked")
-            case Way.REFUSED:
-                raise Refused("channel not found")
-            case Way.SWALLOWED:
-                raise OutcomeUnknown("no answer")
-            case Way.BUG:
-                raise ZeroDivisionError
+        end_before(way, self.retry_after)
+        if way is Way.SWALLOWED:
+            raise OutcomeUnknown("no answer")
         self.copies.append(copy)
         if way is Way.CRASH_AFTER:
             raise Crash
