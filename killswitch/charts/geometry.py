@@ -202,19 +202,37 @@ def time_ticks(since: float, until: float) -> tuple[list[float], str]:
 
 
 def _marks(chart: Chart, plot: _Plot) -> Iterator[Shape]:
-    """A line for each mark; its text where there is room, trips first."""
+    """A line for each mark; its text where there is room: trips first, then the newest steps."""
     taken: list[tuple[float, float]] = []
-    for mark in sorted(chart.shown_marks, key=lambda one: one.kind is not MarkKind.TRIP):
+    for mark in sorted(chart.shown_marks, key=lambda one: (one.kind is not MarkKind.TRIP, -one.at)):
         x = plot.x(mark.at)
         yield Stroke(((x, plot.top), (x, plot.bottom)), _paint_of(mark))
         if mark.kind is MarkKind.TRIP:
             yield Wedge(((x - 4.0, plot.top - 1.0), (x + 4.0, plot.top - 1.0), (x, plot.top + 6.0)), "trip")
         text = _short(mark.text, _MOST_MARK)
         half = len(text) * _LETTER / 2
-        middle = min(max(x, half + 1.0), plot.right + _RIGHT - half)
-        if all(middle + half + _NEAR < begin or middle - half - _NEAR > end for begin, end in taken):
+        middle = _free_middle(min(max(x, half + 1.0), plot.right + _RIGHT - half), half, taken)
+        if middle is not None:
             taken.append((middle - half, middle + half))
             yield Label((middle, plot.top - 4.0), text, _paint_of(mark), "middle")
+
+
+def _free_middle(wanted: float, half: float, taken: Sequence[tuple[float, float]]) -> float | None:
+    """Where a text of this half width goes; None where there is no room.
+
+    The percent before a trip is often as close as a minute: its text goes to the left of the trip's.
+    """
+
+    def free(middle: float) -> bool:
+        return middle - half >= 0.0 and all(
+            middle + half + _NEAR <= begin or middle - half - _NEAR >= end for begin, end in taken
+        )
+
+    if free(wanted):
+        return wanted
+    begin = next((begin for begin, end in taken if begin - half - _NEAR < wanted < end + half + _NEAR), None)
+    left = wanted if begin is None else begin - half - _NEAR
+    return left if free(left) else None
 
 
 def _line(series: Series, plot: _Plot) -> Iterator[Shape]:

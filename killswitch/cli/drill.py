@@ -31,6 +31,7 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
+from killswitch.cli.known_rollout import check_known
 from killswitch.cli.terminal import one_line
 from killswitch.drill.keeping import acknowledge_drill, kept_drills, standing_of
 from killswitch.drill.looking import another_drill
@@ -70,8 +71,9 @@ def command(
     """
     if live + last + listed + ack > 1:
         fail("use only one of --live, --last, --list and --ack")
-    with opened(store, settings) as (_, opened_store, switch):
+    with opened(store, settings) as (known_settings, opened_store, switch):
         if last or listed:
+            check_known(known_settings, opened_store, switch, rollout)
             _show_kept(opened_store, rollout, all_of_them=listed, as_json=as_json)
             return
         if ack:

@@ -27,8 +27,10 @@ from killswitch.cli.invocation import (
 )
 from killswitch.cli.newest_status import as_stored, unjudged
 from killswitch.cli.terminal import one_line
+from killswitch.drill.record import not_an_incident
 from killswitch.errors import KillswitchError, NoFlag
 from killswitch.flags.incident import to_document as incident_document
+from killswitch.flags.incident import who_tripped
 from killswitch.flags.shadow_share import shadowed_of
 from killswitch.pages.finding_rows import is_slow
 from killswitch.status.table import findings_table
@@ -143,6 +145,7 @@ def _now(
 def _chosen(records: Sequence[Record], rollout: str, name: str) -> Record:
     record = incident_called(records, rollout, name)
     if record is None:
+        _fail_of_a_drill(name if name.startswith(f"{rollout}.") else f"{rollout}.{name}")
         known = ", ".join(each.id for each in records[:_LISTED])
         fail(f"{rollout} has no incident {name!r}; " + (f"it has {known}" if known else "it has none"))
     return record
@@ -153,6 +156,7 @@ def _latest(store: Store, name: str | None) -> Record:
     if name is not None:
         meant = _by_id(store, name)
         if meant is None:
+            _fail_of_a_drill(name)
             fail(f"there is no incident {name!r}; write the whole id, such as support-copilot.7")
         return meant
     latest = latest_incident(store)
@@ -174,7 +178,14 @@ def _by_id_alone(store: Store, name: str) -> Record | None:
     return _chosen(records, parts[0], name) if parts is not None and records else None
 
 
+def _fail_of_a_drill(name: str) -> None:
+    said = not_an_incident(name)
+    if said is not None:
+        fail(said)
+
+
 def _unknown(rollout: str, switch: Switch, problem: str | None) -> None:
+    _fail_of_a_drill(rollout)
     known = switch.everything()[0]
     if problem is not None:
         err.print(problem, style="yellow", markup=False, soft_wrap=True)
@@ -189,12 +200,16 @@ def _incident(incident: Any) -> dict[str, Any]:
 def _listed(record: Record) -> dict[str, Any]:
     one = record.incident
     if one is None:
-        return {"id": record.id, "at": None, "automatic": None, "by": None, "reason": f"unreadable: {record.problem}"}
+        return {
+            "id": record.id, "at": None, "automatic": None, "by": None, "alert": None,
+            "reason": f"unreadable: {record.problem}",
+        }  # fmt: skip
     return {
         "id": record.id,
         "at": to_iso(one.decided_at),
         "automatic": one.automatic,
         "by": one.by,
+        "alert": None if one.alert is None else one.alert.name,
         "reason": one.reason,
     }
 
@@ -254,7 +269,10 @@ def _time(text: object) -> float | None:
 
 
 def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    who = "by itself" if document["automatic"] else f"by {document['by']}"
+    alert = document.get("alert")
+    who = who_tripped(
+        automatic=document["automatic"], by=str(document["by"]), alert=None if alert is None else str(alert["name"])
+    )
     slow = bool(document["rules"]) and all(is_slow(rule) for rule in document["rules"])
     did = "pinned" if slow else "tripped"
     out.print(Text(f"{document['rollout']}: {did} {who} at {document['decided_at']}", style="bold"))
@@ -314,7 +332,7 @@ def _print_earlier(rollout: str, earlier: Sequence[Mapping[str, Any]]) -> None:
         return
     out.print(Text("\nearlier incidents", style="bold"))
     for one in earlier[:_LISTED]:
-        who = "by itself" if one["automatic"] else f"by {one['by']}"
+        who = who_tripped(automatic=one["automatic"], by=str(one["by"]), alert=one["alert"])
         say(f"  {one['id']}  " + (f"{one['at']} {who}: {one['reason']}" if one["at"] else str(one["reason"])))
     if len(earlier) > _LISTED:
         say(f"  and {len(earlier) - _LISTED} more (--json lists all)")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, opened, print_problems, say, show
+from killswitch.cli.known_rollout import check_known
 from killswitch.cli.since import SinceOption, since_when
 from killswitch.cli.terminal import one_line
 from killswitch.flags.incident import Incident, to_document
@@ -30,8 +31,10 @@ def command(
 ) -> None:
     """List every trip that the flag store keeps, the newest first. It needs no daemon."""
     after = since_when(since, now=time.time())
-    with opened(store, settings) as (_, opened_store, _switch):
+    with opened(store, settings) as (known_settings, opened_store, switch):
         records = all_incidents(opened_store, rollout)
+        if rollout is not None and not records:
+            check_known(known_settings, opened_store, switch, rollout)
     unread = [record for record in records if record.incident is None]
     found = [one for one in records if one.incident is not None and one.incident.decided_at >= after]
     if unread:
@@ -57,6 +60,5 @@ def _print(found: Sequence[Record]) -> None:
 
 
 def _state(incident: Incident) -> str:
-    who = "by itself" if incident.automatic else f"by {incident.by}"
     taken = incident.acknowledged
-    return f"tripped {who}, " + ("not acknowledged" if taken is None else f"acknowledged by {taken.by}")
+    return f"tripped {incident.who}, " + ("not acknowledged" if taken is None else f"acknowledged by {taken.by}")

@@ -7,6 +7,7 @@ drill wrote have ids of their own (`incident_id`), which no incident of a real t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,6 +22,7 @@ FORMAT: Final = 1
 GOAL: Final = 30.0  # seconds from a proven breach to 99 % of routers
 KEPT: Final = 50  # drills of each rollout
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
+_DRILL_ID = re.compile(r"(.+)\.drill-[0-9]{1,16}", re.ASCII)
 _MAX_PROBLEMS = 20
 _MAX_TEXT = 600
 _MAX_RECEIVERS = 100
@@ -114,6 +116,18 @@ class DrillRecord:
 
 def incident_id(rollout: str, number: int) -> str:
     return f"{rollout}.drill-{number}"
+
+
+def not_an_incident(name: str) -> str | None:
+    """What a person should do who asks for the incident ``name``, which is a drill's id; None for any other name."""
+    match = _DRILL_ID.fullmatch(name)
+    if match is None:
+        return None
+    rollout = match[1]
+    return (
+        f"{name!r:.200} is the id of a drill, a rehearsed trip, and no incident; "
+        f"`killswitch drill {rollout:.120} --last` shows the newest drill, and --list instead of --last all kept ones"
+    )
 
 
 def rollback_of(legs: Mapping[str, float]) -> float | None:

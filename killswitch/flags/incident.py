@@ -108,6 +108,12 @@ class Incident(_Decided):
         return incident_id(self.rollout, self.generation)
 
     @property
+    def who(self) -> str:
+        """As `who_tripped` says it."""
+        alert = None if self.alert is None else self.alert.name
+        return who_tripped(automatic=self.automatic, by=self.by, alert=alert)
+
+    @property
     def tripping(self) -> tuple[Finding, ...]:
         """The findings of the rules that tripped, in the order of `findings`."""
         return tuple(finding for finding in self.findings if finding.rule in self.rules)
@@ -134,6 +140,13 @@ class IncidentDraft(_Decided):
         """The same, flipped this much later: an incident tells when users were taken away, not when that was wanted."""
         latency = None if self.latency is None else self.latency + seconds
         return replace(self, decided_at=self.decided_at + seconds, latency=latency)
+
+
+def who_tripped(*, automatic: bool | None, by: str, alert: str | None) -> str:
+    """Who tripped, for people: the rules by themselves, an alert of another system by its name, or a person."""
+    if alert is not None:
+        return f"by alert {alert}"
+    return "by itself" if automatic else f"by {by}"
 
 
 def incident_id(rollout: str, generation: int) -> str:

@@ -183,13 +183,14 @@ class FrontDesk:
         self, button: Button, flag: Flag, value: ButtonValue, place: Place, trigger_id: str, opens: Deadline
     ) -> None:
         now = self._wall()
+        incident = self._deeds.incident(flag)
         if button is Button.END:
-            view = end_dialog(flag, value, place, opened_at=now)
+            view = end_dialog(flag, incident, value, place, opened_at=now)
         else:
             report = self._latest()
             seen = still_visible(None if report is None else report.reports.get(flag.rollout))
-            seen.append(followed(self._deeds.incident(flag)))
-            view = rearm_dialog(flag, seen, self._deeds.stages(flag), value, place, opened_at=now)
+            seen.append(followed(incident))
+            view = rearm_dialog(flag, incident, seen, self._deeds.stages(flag), value, place, opened_at=now)
         if opens.expired:
             raise Refused(_TOO_LATE)
         try:

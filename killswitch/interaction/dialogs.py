@@ -24,9 +24,19 @@ LIVE_FOR = 900.0  # seconds; after that what it shows may be old, and Slack take
 
 
 def rearm_dialog(
-    flag: Flag, seen: Sequence[str], stages: Mapping[str, float], value: ButtonValue, place: Place, *, opened_at: float
+    flag: Flag,
+    incident: Incident | None,
+    seen: Sequence[str],
+    stages: Mapping[str, float],
+    value: ButtonValue,
+    place: Place,
+    *,
+    opened_at: float,
 ) -> dict[str, Any]:
-    """``seen``: the lines of `still_visible`. ``stages``: their percents; the first is chosen at first."""
+    """``incident``: the flag's; None where it cannot be read. ``seen``: the lines of `still_visible`.
+
+    ``stages``: their percents; the first is chosen at first.
+    """
     options = [_option(f"{name}: {percent:g}% of users", name) for name, percent in list(stages.items())[:MAX_STAGES]]
     again = f"The share of users that you choose gets {plain(flag.rollout_canary, 100)} again."
     stage = {"type": "static_select", "action_id": STAGE, "options": options, "initial_option": options[0]}
@@ -36,7 +46,7 @@ def rearm_dialog(
         "options": [_option("Other users than before", OTHER_USERS)],
     }
     blocks = [
-        *_story(flag),
+        *_story(flag, incident),
         _section("*Is the breach still visible?*\n" + "\n".join(f"• {escape(line)}" for line in seen)),
         _section(escape(again)),
         _input(STAGE, "Stage to begin again with", stage),
@@ -46,13 +56,15 @@ def rearm_dialog(
     return _view(Button.REARM, "Re-arm", blocks, metadata(value, place, opened_at))
 
 
-def end_dialog(flag: Flag, value: ButtonValue, place: Place, *, opened_at: float) -> dict[str, Any]:
+def end_dialog(
+    flag: Flag, incident: Incident | None, value: ButtonValue, place: Place, *, opened_at: float
+) -> dict[str, Any]:
     """What ending does, and why it is wanted."""
     then = (
         f"Its flag is removed, and everyone gets {plain(flag.control, 100)}. To give the canary users again, someone "
         "must arm it from the command line."
     )
-    blocks = [*_story(flag), _section(escape(then)), _reason("Why does it end?")]
+    blocks = [*_story(flag, incident), _section(escape(then)), _reason("Why does it end?")]
     return _view(Button.END, "End", blocks, metadata(value, place, opened_at))
 
 
@@ -90,11 +102,13 @@ def problems_with(submission: Submission) -> dict[str, str] | None:
     return problems or None
 
 
-def _story(flag: Flag) -> list[dict[str, Any]]:
+def _story(flag: Flag, incident: Incident | None) -> list[dict[str, Any]]:
     trip = flag.trip
     tripped = ""
     if trip is not None:
-        tripped = f"\nTripped {date_and_time(trip.at)} by {plain(trip.by, 100)}: {plain(trip.reason, 500)}"
+        # the time of the decision, as on the page; the flag has the tick, some seconds earlier
+        at = trip.at if incident is None else incident.decided_at
+        tripped = f"\nTripped {date_and_time(at)} by {plain(trip.by, 100)}: {plain(trip.reason, 500)}"
     return [_section(f"*{escape(flag.rollout)}*, generation {flag.generation}{escape(tripped)}")]
 
 

@@ -41,9 +41,13 @@ _NEVER_TRIED = Delivery()
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What a message should show, of which followers. ``first`` and ``wanted`` are fingerprints."""
+    """What a message should show, of which followers. ``first`` and ``wanted`` are fingerprints.
+
+    ``may_press``: whether someone was allowed to press its buttons when it was made.
+    """
 
     followers: tuple[str, ...]
+    may_press: bool
     view: MessageView
     flag_revision: int | None
     first: str
@@ -172,20 +176,23 @@ class MessageKeeper:
         return _Work(step, entry, revision, known, picture)
 
     def _view(self, entries: Entries, root: str, followers: tuple[str, ...]) -> _View:
-        """Made again only when another page has followed: no page changes, and each change of a flag writes one."""
-        before = self._views.get(root)
-        if before is not None and before.followers == followers:
+        """Made again only when another page has followed, or a rule file now says otherwise who may press buttons.
+
+        No page changes, and each change of a flag writes one.
+        """
+        before, page = self._views.get(root), entries[root][0].page
+        may_press = self._pager.has_buttons(page)
+        if before is not None and before.followers == followers and before.may_press == may_press:
             return before
-        page = entries[root][0].page
         view = message_view(page, (entries[page_id][0].page for page_id in followers))
-        flag_revision = self._flag_revision(page, view)
+        flag_revision = self._flag_revision(page, view) if may_press else None
         wanted = view.fingerprint if flag_revision is None else f"{view.fingerprint}/{flag_revision}"
-        made = _View(followers, view, flag_revision, message_view(page, ()).fingerprint, wanted)
+        made = _View(followers, may_press, view, flag_revision, message_view(page, ()).fingerprint, wanted)
         self._views[root] = made
         return made
 
     def _flag_revision(self, page: Page, view: MessageView) -> int | None:
-        if view.settled_by is not None or not self._pager.has_buttons(page):
+        if view.settled_by is not None:
             return None
         item = self._store.get(keys.flag(page.rollout))
         if item is None:

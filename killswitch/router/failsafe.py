@@ -82,6 +82,7 @@ class StalePolicy:
 
 
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h)\Z")
+_CONTROL_UNKNOWN = "everyone to control, whose model no flag has named yet"
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -268,7 +269,7 @@ def _limits(memory: Memory, policy: StalePolicy) -> tuple[float | None, float | 
 def sentence(memory: Memory, policy: StalePolicy, state: RouterState) -> str:
     """The one line for logs, `health` and reports. It is equal while nothing changes, and holds no times or secrets."""
     flag, name = memory.flag, memory.rollout
-    everyone = f"everyone to control {memory.control_model!r}"
+    everyone = f"everyone to control {memory.control_model!r}" if memory.control_model else _CONTROL_UNKNOWN
     if state in OBEYS_ARMED:
         assert flag is not None
         split = f"{flag.canary_percent:g} % to canary {flag.canary!r}, the others to control {flag.control!r}"

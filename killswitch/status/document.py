@@ -98,6 +98,7 @@ def trip_document(flag: Flag | None, incident: Incident | None) -> dict[str, Any
         "at": to_iso(trip.at if incident is None else incident.decided_at),
         "by": trip.by,
         "automatic": None if incident is None else incident.automatic,
+        "alert": None if incident is None or incident.alert is None else incident.alert.name,
         "reason": trip.reason,
         "rules": list(trip.rules),
         "acknowledged": None if incident is None else acknowledged_document(incident),

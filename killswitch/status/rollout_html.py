@@ -12,7 +12,7 @@ from killswitch.status.html_document import utc, with_commands
 from killswitch.status.plan_html import plan_section, slow_section
 from killswitch.status.rules_html import rules_table
 from killswitch.timestamps import from_iso
-from killswitch.wording import duration_in_words, reasons_in_words, untagged
+from killswitch.wording import duration_in_words, plain, reasons_in_words, untagged
 
 
 def rollout_section(one: Mapping[str, Any], at: float | None, *, base: str = "") -> str:
@@ -73,6 +73,8 @@ def _untripped(one: Mapping[str, Any], at: float | None) -> str:
 def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any], base: str) -> str:
     name = escape(str(one["rollout"]))
     by = f"{'by itself, controller' if trip['automatic'] else 'by'} {escape(str(trip['by']))},"
+    if trip.get("alert") is not None:
+        by = f"by alert {escape(plain(str(trip['alert']), 120))},"
     window = trip["window_seconds"]
     caption = "the rules as of the trip" if trip["findings"] else ""
     then = (

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from killswitch.charts.chart import Chart, ChartMark, LineRole, MarkKind, Scale, Series
 from killswitch.flags.change import Deed, FlagChange, FlagSummary
+from killswitch.flags.flag import AA
 from killswitch.flags.incident import Incident
+from killswitch.roles.armed_pair import UNSEEN
 from killswitch.router.presence import Report
 from killswitch.status.attention import attention
 from killswitch.status.chart_html import figure, numbers_of_rule, numbers_of_stairs
@@ -96,8 +98,8 @@ def marks_of(changes: Sequence[FlagChange], one: Mapping[str, Any]) -> tuple[Cha
     for change in changes:
         if change.deed in _STOPS:
             found.append(ChartMark(change.at, MarkKind.TRIP, change.deed.value))
-        elif change.deed not in _CHANGES_NOTHING and _percent(change.after) != _percent(change.before):
-            found.append(ChartMark(change.at, MarkKind.STEP, f"{_percent(change.after):g}%"))
+        elif change.deed not in _CHANGES_NOTHING and _step(change.after) != _step(change.before):
+            found.append(ChartMark(change.at, MarkKind.STEP, _step(change.after)))
     tripped = moment_of((one.get("trip") or {}).get("at"))
     if tripped is not None and not any(mark.kind is MarkKind.TRIP and abs(mark.at - tripped) < 60 for mark in found):
         found.append(ChartMark(tripped, MarkKind.TRIP, "trip"))
@@ -117,7 +119,7 @@ def percent_chart(
     elif inside:
         points.append((since, _percent(inside[0].before)))
     points += [(change.at, _percent(change.after)) for change in inside]
-    now = one.get("canary_percent")
+    now = 0.0 if one.get("stage") in UNSEEN else one.get("canary_percent")
     if now is not None:
         points += [(until, now)] if points else [(since, now), (until, now)]
     line = Series("canary", LineRole.CANARY, points, stairs=True)
@@ -125,7 +127,13 @@ def percent_chart(
 
 
 def _percent(summary: FlagSummary | None) -> float:
-    return 0.0 if summary is None else summary.percent
+    """Of users who had the canary: in stage ``aa`` the canary cohort gets control."""
+    return 0.0 if summary is None or summary.stage in UNSEEN else summary.percent
+
+
+def _step(summary: FlagSummary | None) -> str:
+    """The text of a mark: the percent, or that an A/A stage began."""
+    return AA if summary is not None and summary.stage == AA and summary.percent else f"{_percent(summary):g}%"
 
 
 def _course(one: Mapping[str, Any], facts: StoredFacts, course: Course | None) -> str:
@@ -202,7 +210,7 @@ def _incidents(facts: StoredFacts) -> str:
                 [
                     Cell(f'<a href="../{incident_address(name)}">{escape(name)}</a>'),
                     text(date_and_time(incident.decided_at)),
-                    text("by itself" if incident.automatic else incident.by),
+                    text(incident.who if incident.automatic else incident.by),
                     text(plain(reasons_in_words(incident.reason), 240)),
                     text("" if taken is None else taken.by),
                 ]

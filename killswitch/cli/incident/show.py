@@ -8,6 +8,7 @@ import typer
 
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, fail, opened, say
 from killswitch.cli.terminal import json_text, one_line
+from killswitch.drill.record import not_an_incident
 from killswitch.flags.cited_alert import CitedAlert
 from killswitch.incidents.story import IncidentStory, headline, story_of
 from killswitch.incidents.tables import cohort_lines
@@ -34,10 +35,17 @@ def command(
     """
     if as_markdown + as_html + as_json > 1:
         fail("give only one of --md, --html and --json")
-    from killswitch.incidents.reading import sources_of  # noqa: PLC0415  after the options are checked
+    from killswitch.incidents.reading import NoIncident, sources_of  # noqa: PLC0415  after the options are checked
 
     with opened(store, settings) as (_, opened_store, _switch):
-        story = story_of(sources_of(opened_store, incident))
+        try:
+            sources = sources_of(opened_store, incident)
+        except NoIncident:
+            drill = not_an_incident(incident)
+            if drill is None:
+                raise
+            fail(drill)
+        story = story_of(sources)
     if as_json:
         from killswitch.incidents.json_form import story_document  # noqa: PLC0415  one form at a time
 

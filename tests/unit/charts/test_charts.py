@@ -6,6 +6,7 @@ import io
 import math
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -65,13 +66,29 @@ def test_stairs_hold_a_value_until_the_next() -> None:
     assert line.points[1][0] == line.points[2][0]
 
 
-def test_a_trip_has_a_sign_of_its_own_and_its_text_comes_first() -> None:
-    marks = (ChartMark(BEGAN + 1790, MarkKind.STEP, "5%"), ChartMark(BEGAN + 1800, MarkKind.TRIP, "trip"))
-    drawn = drawing(chart(0.01, 0.02, marks=marks), titled=False).shapes
+def test_a_trip_has_a_sign_and_the_newest_percent_is_left_of_it() -> None:
+    """Which percent tripped is what a person looks for; where there is room for one percent only, it is the newest."""
+    steps = [ChartMark(BEGAN + at, MarkKind.STEP, text) for at, text in ((1770, "1%"), (1790, "5%"))]
+    trip = ChartMark(BEGAN + 1800, MarkKind.TRIP, "trip")
+    drawn = drawing(chart(0.01, 0.02, marks=(*steps, trip)), titled=False).shapes
     assert len([one for one in drawn if isinstance(one, Wedge)]) == 1
-    texts = [one.text for one in drawn if isinstance(one, Label)]
-    assert "trip" in texts
-    assert "5%" not in texts  # there is no room for both
+    marks = {one.text: one.at[0] for one in drawn if isinstance(one, Label) and one.paint in ("trip", "step")}
+    assert set(marks) in ({"5%", "trip"}, {"1%", "5%", "trip"})
+    assert marks["trip"] - 40 < marks["5%"] < marks["trip"] - 15
+    assert marks.get("1%", 0.0) < marks["5%"] - 15
+
+
+@given(st.lists(st.integers(0, 3600), min_size=1, max_size=20), st.integers(0, 3600))
+def test_no_text_of_a_mark_covers_another(steps: list[int], tripped: int) -> None:
+    marks = (*(ChartMark(BEGAN + at, MarkKind.STEP, "12.5%") for at in steps),
+             ChartMark(BEGAN + tripped, MarkKind.TRIP, "trip"))  # fmt: skip
+    drawn = drawing(chart(0.01, marks=marks), titled=False)
+    texts = [one for one in drawn.shapes if isinstance(one, Label) and one.paint in ("trip", "step")]
+    assert "trip" in [one.text for one in texts]
+    edges = sorted((one.at[0] - 3.1 * len(one.text), one.at[0] + 3.1 * len(one.text)) for one in texts)
+    assert all(one[1] < other[0] for one, other in pairwise(edges))
+    assert edges[0][0] >= 0.0
+    assert edges[-1][1] <= drawn.width
 
 
 def test_marks_outside_the_chart_are_not_drawn() -> None:

@@ -9,7 +9,7 @@ from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.pages import proven_incident
 from tests.doubles.stories import ALERT
-from tests.unit.cli.shell import Shell
+from tests.unit.cli.shell import RULES, Shell
 
 
 def put(shell: Shell, *puts: Put) -> None:
@@ -40,8 +40,6 @@ def test_a_rollout_and_a_time_can_be_chosen(shell: Shell) -> None:
     lived(shell)
     assert [one["id"] for one in shell.json("incidents", "--rollout", "support-copilot")] == ["support-copilot.7"]
     assert [one["id"] for one in shell.json("incidents", "--since", "1h")] == ["copilot.1"]
-    assert shell.json("incidents", "--rollout", "typo") == []
-    assert "no incident" in shell("incidents", "--rollout", "typo").stdout
 
 
 def test_one_is_told_from_arming_to_re_arming(shell: Shell) -> None:
@@ -62,6 +60,37 @@ def test_the_alert_that_tripped_is_shown_with_its_labels(shell: Shell) -> None:
         assert done.exit_code == 0, done.output
         for words in ("CopilotErrors", "severity", "critical", "8%", "http://prometheus:9090/graph"):
             assert words in done.stdout
+    for command in (["incidents"], ["explain", "support-copilot.7"], ["explain", "support-copilot"]):
+        said = shell(*command).stdout
+        assert "by alert CopilotErrors" in said
+        assert "by itself" not in said
+
+
+def test_a_name_that_is_no_rollout_is_refused(shell: Shell) -> None:
+    """A rollout without an incident is told from a name that nothing has."""
+    lived(shell)
+    (shell.rules / "new.yaml").write_text(RULES.replace("rollout: copilot", "rollout: not-armed-yet"))
+    shell("end", "copilot", "--yes")
+    for command in (["incidents", "--rollout", "typo"], ["drill", "typo", "--last"], ["drill", "typo", "--list"]):
+        for form in ([], ["--json"]):
+            done = shell(*command, *form)
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert "no rollout is called 'typo'; known rollouts: copilot, not-armed-yet" in done.stderr
+    assert "no incident" in shell("incidents", "--rollout", "not-armed-yet").stdout
+    assert shell.json("drill", "copilot", "--list") == {"drills": []}
+
+
+def test_the_id_of_a_drill_says_how_to_see_it(shell: Shell) -> None:
+    lived(shell)
+    drill = "copilot.drill-3"
+    for command in (
+        ["explain", drill], ["explain", "--incident", drill], ["explain", "copilot", "--incident", drill],
+        ["explain", "copilot", "--incident", "drill-3"], ["incident", "show", drill],
+    ):  # fmt: skip
+        done = shell(*command)
+        assert done.exit_code == 2
+        assert f"'{drill}' is the id of a drill" in done.stderr
+        assert "`killswitch drill copilot --last`" in done.stderr
 
 
 def test_each_form_is_printed_alone(shell: Shell) -> None:

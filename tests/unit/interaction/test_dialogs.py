@@ -14,6 +14,7 @@ from killswitch.flags.transitions import Actor
 from killswitch.interaction.dialogs import end_dialog, followed, rearm_dialog, still_visible
 from killswitch.interaction.payloads import Place, from_interaction
 from killswitch.status.reports import FlagsRead, RolloutReport
+from killswitch.wording import date_and_time
 from tests.doubles.pages import AT, BREACH, HEALTHY, armed, incident
 from tests.doubles.slack_limits import problem_of_view
 from tests.doubles.slack_payloads import submission, value
@@ -64,12 +65,24 @@ def test_it_says_whether_routers_have_followed() -> None:
 
 
 def test_slack_takes_both_dialogs() -> None:
-    assert problem_of_view(rearm_dialog(tripped(), ["x"], STAGES, value(), PLACE, opened_at=AT)) is None
-    assert problem_of_view(end_dialog(tripped(), value(), PLACE, opened_at=AT)) is None
+    assert problem_of_view(rearm_dialog(tripped(), None, ["x"], STAGES, value(), PLACE, opened_at=AT)) is None
+    assert problem_of_view(end_dialog(tripped(), None, value(), PLACE, opened_at=AT)) is None
+
+
+def test_dialogs_say_the_time_that_the_page_says() -> None:
+    """The flag has the time of the tick, the page that of the decision. A person sees both, one next to the other."""
+    decided = replace(incident(), decided_at=AT + 7)
+    for view in (
+        rearm_dialog(tripped(), decided, ["x"], STAGES, value(), PLACE, opened_at=AT),
+        end_dialog(tripped(), decided, value(), PLACE, opened_at=AT),
+    ):
+        assert f"Tripped {date_and_time(AT + 7)} by" in json.dumps(view)
+    unread = end_dialog(tripped(), None, value(), PLACE, opened_at=AT)
+    assert f"Tripped {date_and_time(AT)} by" in json.dumps(unread)
 
 
 def test_the_first_stage_is_chosen_at_first() -> None:
-    view = rearm_dialog(tripped(), ["x"], STAGES, value(), PLACE, opened_at=AT)
+    view = rearm_dialog(tripped(), None, ["x"], STAGES, value(), PLACE, opened_at=AT)
     stage = next(block["element"] for block in view["blocks"] if block.get("block_id") == "stage")
     assert stage["initial_option"]["value"] == "ramp_1"
     assert [one["text"]["text"] for one in stage["options"]] == ["ramp_1: 1% of users", "ramp_5: 5% of users"]
@@ -84,7 +97,7 @@ def test_hostile_texts_fit_and_are_no_markup(reason: str, by: str, seen: list[st
     flag = tripped()
     assert flag.trip is not None
     hostile = replace(flag, trip=replace(flag.trip, reason=f"<!channel>{reason}", by=f"<@U1>{by}"))
-    view = rearm_dialog(hostile, [f"<!here> {line}" for line in seen], STAGES, value(), PLACE, opened_at=AT)
+    view = rearm_dialog(hostile, None, [f"<!here> {line}" for line in seen], STAGES, value(), PLACE, opened_at=AT)
     assert problem_of_view(view) is None
     shown = json.dumps(view["blocks"], ensure_ascii=False)
     for markup in ("<!channel>", "<@U1>", "<!here>"):

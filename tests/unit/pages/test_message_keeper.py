@@ -233,6 +233,21 @@ def test_buttons_are_bound_to_the_flags_revision(world: Chats) -> None:
     assert world.message().revision == revision
 
 
+def test_an_open_message_follows_who_may_press(world: Chats) -> None:
+    """The rule file names people after the trip: the message of the open incident gets its buttons, and loses them."""
+    revision = world.flag(stopped())
+    world.write(TRIP)
+    replica = world.replica()
+    world.run(replica, seconds=5)
+    assert world.message().revision is None
+    world.chat.buttons = True
+    world.run(replica, seconds=10)
+    assert world.message().revision == revision
+    world.chat.buttons = False
+    world.run(replica, seconds=10)
+    assert world.message().revision is None
+
+
 def test_buttons_vanish_when_the_incident_is_settled(world: Chats) -> None:
     world.chat.buttons = True
     world.flag(stopped())

@@ -234,6 +234,11 @@ def sentence_at(memory: Memory, now: float) -> str:
     return failsafe.sentence(memory, POLICY, snapshot.standing)
 
 
+def test_a_control_model_that_is_not_known_has_no_name() -> None:
+    said = sentence_at(Memory(ROLLOUT), 0.0)
+    assert said == f"{ROLLOUT}: the store has not been read yet: everyone to control, whose model no flag has named yet"
+
+
 def test_each_standing_has_its_sentence() -> None:
     control = ": everyone to control 'model-old'"
     watched = read(NEW, item(armed(percent=5.0), 7))

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from killswitch.charts.chart import MarkKind, known
-from killswitch.flags.change import Deed
+from killswitch.flags.change import Deed, FlagSummary
+from killswitch.flags.transitions import State
 from killswitch.incidents.html import incident_page
 from killswitch.incidents.story import Sources, story_of
 from killswitch.model import Verdict
 from killswitch.status.attention import Need, attention
+from killswitch.status.document import trip_document
 from killswitch.status.html_document import POLICY, STYLE
 from killswitch.status.rollout_page import MOST_LISTED, Course, StoredFacts, marks_of, percent_chart, rollout_page
 from killswitch.status.web_page import IN_FULL, MOST_ROWS, status_page
@@ -23,6 +25,7 @@ from tests.doubles import web_pages as world
 from tests.doubles.html_outline import Outline
 from tests.doubles.html_reader import HOSTILE
 from tests.doubles.pages import AT
+from tests.doubles.stories import ALERT
 
 TICK = "2026-04-19T14:22:11Z"
 
@@ -267,6 +270,29 @@ def test_the_percent_is_drawn_from_the_history() -> None:
     assert line.points == [(AT - 3600, 1.0), (AT - 2400, 5.0), (AT, 0.0), (AT + 600, 0.0)]
     unknown = percent_chart((), {"canary_percent": None}, AT - 3600, AT, ())
     assert known(unknown.series[0].points) == []
+
+
+def test_in_stage_aa_no_user_has_the_canary() -> None:
+    """The canary cohort gets the control model; the chart says so before, during and at its end."""
+    armed, *later = world.facts().history
+    aa = replace(armed, after=FlagSummary(State.ARMED, 7, "aa", 5.0, "old", "new"))
+    ramp = replace(later[0], before=aa.after)
+    chart = percent_chart((aa, ramp), {"canary_percent": 5.0, "stage": "ramp_5"}, AT - 9000, AT, ())
+    assert chart.series[0].points == [(AT - 9000, 0.0), (AT - 7200, 0.0), (AT - 2400, 5.0), (AT, 5.0)]
+    only = percent_chart((aa,), {"canary_percent": 5.0, "stage": "aa"}, AT - 3600, AT, ())
+    assert only.series[0].points == [(AT - 3600, 0.0), (AT, 0.0)]
+    assert [mark.text for mark in marks_of((aa, ramp), {})] == ["aa", "5%"]
+
+
+def test_an_alert_that_tripped_is_named_on_the_pages() -> None:
+    one = replace(world.incident(), automatic=True, by="Alertmanager", alert=ALERT)
+    facts = replace(world.facts(), incidents=((one.id, one),))
+    page = rollout_page(
+        {**world.explained(), "trip": trip_document(world.tripped(), one)}, facts, world.course(), tick=TICK
+    )
+    assert "tripped by alert CopilotErrors, at" in page
+    assert page.count("by alert CopilotErrors") == 2  # the trip, and the list of incidents
+    assert "by itself, controller" not in page
 
 
 def test_trips_and_steps_are_marked_and_an_acknowledgement_is_not() -> None:
