@@ -45,6 +45,7 @@ table { border-collapse: collapse; width: 100%; margin: .3rem 0; }
 caption { text-align: left; color: var(--dim); padding: .3rem 0; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; vertical-align: top; font-weight: 400; }
 thead th { color: var(--dim); overflow-wrap: break-word; } tbody > tr > * { border-top: 1px solid var(--line); }
+.word, .BREACH, .SUSPECT, .HEALTHY, .UNKNOWN { overflow-wrap: break-word; }
 .n { text-align: right; font-variant-numeric: tabular-nums; } tr.now > * { font-weight: 600; }
 tr.far { content-visibility: auto; contain-intrinsic-size: auto 3rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
@@ -83,6 +84,11 @@ class Cell:
 def text(value: object, css: str = "") -> Cell:
     """A cell of any text, which is escaped here: one line, without hidden signs."""
     return Cell(escape(plain(str(value), _MOST_TEXT)), css)
+
+
+def word(value: str) -> Cell:
+    """A cell of a short word of ours, which no narrow column breaks in two."""
+    return text(value, "word")
 
 
 @dataclass(frozen=True, slots=True)

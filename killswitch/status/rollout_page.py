@@ -15,7 +15,7 @@ from killswitch.roles.armed_pair import UNSEEN
 from killswitch.router.presence import Report
 from killswitch.status.attention import attention
 from killswitch.status.chart_html import figure, numbers_of_rule, numbers_of_stairs
-from killswitch.status.html_document import Cell, Row, document, table, text, utc
+from killswitch.status.html_document import Cell, Row, document, table, text, utc, word
 from killswitch.status.rollout_html import incident_address, moment_of, rollout_section
 from killswitch.timestamps import to_iso
 from killswitch.trends.drawing import cohorts_chart, evidence_chart
@@ -210,7 +210,7 @@ def _incidents(facts: StoredFacts) -> str:
                 [
                     Cell(f'<a href="../{incident_address(name)}">{escape(name)}</a>'),
                     text(date_and_time(incident.decided_at)),
-                    text(incident.who if incident.automatic else incident.by),
+                    _who(incident),
                     text(plain(reasons_in_words(incident.reason), 240)),
                     text("" if taken is None else taken.by),
                 ]
@@ -220,6 +220,12 @@ def _incidents(facts: StoredFacts) -> str:
     return f"<h2>Incidents</h2>{table('the newest first', heads, rows)}"
 
 
+def _who(incident: Incident) -> Cell:
+    if incident.automatic:
+        return word(incident.who) if incident.alert is None else text(incident.who)
+    return text(incident.by)
+
+
 def _history(facts: StoredFacts) -> str:
     if facts.problem or not facts.history:
         return ""
@@ -227,7 +233,7 @@ def _history(facts: StoredFacts) -> str:
         Row(
             [
                 text(f"{to_iso(change.at)[:19].replace('T', ' ')}"),
-                text(change.deed.value),
+                word(change.deed.value),
                 text(change.by),
                 text(change.origin),
                 text(_in_words(change)),

@@ -45,6 +45,22 @@ Array.from(document.querySelectorAll('main *')).filter(one => one.children.lengt
   .map(one => one.textContent.trim())
 """
 
+# words of letters, such as a button's name or a column's, that are on two lines; ids and model names may be
+BROKEN = """
+(() => { const found = [], walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode;
+    if (node.parentElement.closest('svg, thead, details:not([open])')) continue;
+    for (const word of node.data.matchAll(/(?<=^|[ ,;:(])[A-Za-z]{2,16}(?=$|[ ,;:).])/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index); range.setEnd(node, word.index + word[0].length);
+      const tops = new Set(Array.from(range.getClientRects()).map(box => Math.round(box.top)));
+      if (tops.size > 1) found.push(word[0]);
+    }
+  }
+  return found; })()
+"""
+
 
 def _trends(name: str, span: Span) -> tuple[Trend, bool] | None:
     return web_pages.trend(span, name), False
@@ -84,6 +100,13 @@ def served() -> Iterator[str]:
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with Chromium(tmp_path_factory.mktemp("browser") / "profile") as browser:
         yield browser
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+@pytest.mark.parametrize("page", list(PAGES))
+def test_no_short_word_is_broken(browser: Chromium, base: str, page: str, width: int) -> None:
+    browser.show(base + PAGES[page], width=width, theme="light")
+    assert browser.evaluate(BROKEN) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
