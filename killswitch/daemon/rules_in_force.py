@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
 NO_LINKS = PageSettings()
+_MOST_NAMED = 20
 
 
 class RulesInForce:
@@ -70,9 +71,11 @@ class RulesInForce:
             except BadRules as error:
                 problems = list(error.problems)
             else:
+                lost = sorted(self._rules.rollouts.keys() - rules.rollouts.keys())
                 self._rules, self._prices = rules, prices
                 self._took_over()
                 log.info("rules reloaded: %s, %s", counted(len(rules.rollouts), "rollout"), rules.digest[:12])
+                _say_lost(lost)
                 return []
         self._metrics.rules_reload_ok.set(0)
         log.error("rules refused, the last good set stays in force:\n%s", "\n".join(problems))
@@ -95,6 +98,18 @@ class RulesInForce:
     def _took_over(self) -> None:
         self._metrics.rules_reload_ok.set(1)
         self._metrics.rules_reloaded_at.set(self._wall())
+
+
+def _say_lost(names: Sequence[str]) -> None:
+    """A file that an upgrade left out is no error of the files that are there: only this and an armed flag show it."""
+    if names:
+        more = len(names) - _MOST_NAMED
+        shown = ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        log.warning(
+            "rules: %s had a rule file until now, and has none any more: no rule judges it. Put the file back (was it "
+            "left out of an upgrade?), or end the rollout with `killswitch end`",
+            shown,
+        )
 
 
 def folder_state(folder: Path) -> tuple[object, ...]:

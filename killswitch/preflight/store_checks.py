@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import STOPPED
 from killswitch.model import Rollout
 from killswitch.preflight.checks import AskControllers, AskFlags, Check, Status, TryWriting
 from killswitch.wording import counted
@@ -51,5 +52,12 @@ def examine_rule_files(flags: dict[str, Flag], ruled: set[str]) -> Iterator[Chec
     for name, flag in flags.items():
         if flag.armed and name not in ruled:
             found = f"armed at {flag.canary_percent:g}%, but no rule file here names it: it is not judged"
-            fix = f"add its rule file, or correct `rollout:` in that file, or run `killswitch end {name}`"
-            yield Check(name, Status.WARNING, found, fix)
+            yield Check(name, Status.WARNING, found, _no_file_fix(name))
+        elif flag.state in STOPPED and name not in ruled:
+            found = f"{flag.state.value}, and no rule file here names it: once it is armed again, it is not judged"
+            yield Check(name, Status.NOTE, found, _no_file_fix(name))
+
+
+def _no_file_fix(name: str) -> str:
+    fix = "add its rule file (was it left out of an upgrade?), or correct `rollout:` in that file"
+    return f"{fix}, or run `killswitch end {name}`"

@@ -46,6 +46,10 @@ FIRING: dict[str, Series] = {
     "KillswitchArmedWithoutRules": [('killswitch_rollouts_without_rules{pod="1"}', "1x30")],
     "KillswitchDrillMissed": [('killswitch_drill_ok{rollout="a",pod="1"}', "0x30")],
     "KillswitchMissesTicks": [('killswitch_missed_ticks_total{pod="1"}', "0+1x30")],
+    "KillswitchSlackDisconnected": [
+        ('killswitch_slack_socket_connected{pod="1"}', "0x30"),
+        ('killswitch_slack_socket_connected{pod="2"}', "NaN NaN NaN"),
+    ],
     "KillswitchOneReplica": [('killswitch_build_info{pod="1"}', "1x30")],
 }
 # two replicas in good order
@@ -85,6 +89,9 @@ QUIET: Series = [
     ('killswitch_rules_reload_ok{pod="1"}', "1x30"),
     ('killswitch_rollouts_without_rules{pod="1"}', "0x30"),
     ('killswitch_missed_ticks_total{pod="1"}', "0+1x2 2x28"),
+    # one replica is connected to Slack, which is enough
+    ('killswitch_slack_socket_connected{pod="1"}', "1x30"),
+    ('killswitch_slack_socket_connected{pod="2"}', "0x30"),
 ]
 
 
@@ -177,6 +184,12 @@ def test_a_drill_that_no_replica_begins_fires(late: timedelta, firing: bool, tmp
     ]
     at = timedelta(hours=1) + late
     ask_promtool("KillswitchDrillMissed", series, tmp_path, firing=firing, at=at)
+
+
+def test_without_buttons_no_socket_is_missed(tmp_path: Path) -> None:
+    """The gauge is NaN where no slack_app_token is set."""
+    series = [('killswitch_slack_socket_connected{pod="1"}', " ".join(["NaN"] * 31))]
+    ask_promtool("KillswitchSlackDisconnected", series, tmp_path, firing=False, at=timedelta(minutes=20))
 
 
 def test_flags_that_cannot_be_read_may_be_armed(tmp_path: Path) -> None:

@@ -53,7 +53,15 @@ def normalised(objects: Objects) -> dict[str, dict[str, Any]]:
         if volumes:  # their order means nothing
             volumes["volumes"].sort(key=lambda volume: volume["name"])
             volumes["containers"][0]["volumeMounts"].sort(key=lambda mount: mount["name"])
+        for rule in _alerts(one):
+            rule["labels"] = {k: v for k, v in rule["labels"].items() if k not in ("release", "namespace")}
     return {f"{one['kind']} {one['metadata']['name']}": one for one in found if one["kind"] != "Namespace"}
+
+
+def _alerts(one: dict[str, Any]) -> list[dict[str, Any]]:
+    return (
+        [rule for group in one["spec"]["groups"] for rule in group["rules"]] if one["kind"] == "PrometheusRule" else []
+    )
 
 
 def kustomized(tmp_path: Path, *components: str, **further: Any) -> Objects:
@@ -385,6 +393,17 @@ class TestTwoReleases:
         (rule,) = (one for one in rules if one["alert"] == alert)
         series = [*_scraped(FIRING[alert], "alpha"), *_scraped(QUIET, "beta")]
         ask_promtool(alert, series, tmp_path, firing=True, at=timedelta(minutes=20), rule=rule)
+
+    def test_each_alert_says_whose_it_is(self, helm: Helm) -> None:
+        """Else the same alert of two releases has equal labels: Alertmanager takes both for one, and pages one."""
+        for release, namespace in (("alpha", "killswitch"), ("beta", "killswitch"), ("alpha", "2")):
+            objects = helm.rendered({"monitoring.enabled": True}, release=release, namespace=namespace)
+            rules = [rule for one in objects for rule in _alerts(one)]
+            assert len(rules) == len(FIRING)
+            for rule in rules:
+                said = {name: rule["labels"][name] for name in ("release", "namespace")}
+                assert said == {"release": release, "namespace": namespace}
+                assert rule["labels"]["severity"] in ("critical", "warning")
 
     def test_the_namespace_is_in_the_names_it_answers_to(self, helm: Helm) -> None:
         names = _settings(helm.rendered(namespace="platform"))["KILLSWITCH_HOST_NAMES"].split(",")

@@ -199,6 +199,17 @@ def _generation(objects: dict[tuple[str, str], dict[str, Any]]) -> int:
     return generation
 
 
+def test_the_notes_name_a_rule_file_that_an_upgrade_leaves_out(kube: KubeApiServer, helm: Helm, namespace: str) -> None:
+    """One of several is easily forgotten, and taking one away is right where a rollout has ended: it is said."""
+    two = {r"rules.files.a\.yaml": "rollout: a\n", r"rules.files.b\.yaml": "rollout: b\n"}
+    one = {r"rules.files.a\.yaml": "rollout: a\n"}
+    assert "NO LONGER JUDGED" not in install(helm, namespace)
+    for values, left_out in ((two, False), (two, False), (one, True), (one, False)):
+        notes = helm.done("upgrade", "killswitch", str(CHART), "--namespace", namespace, *given(values))
+        assert ("NO LONGER JUDGED: this upgrade leaves out b.yaml, which" in notes) == left_out
+        assert ("NO LONGER JUDGED" in notes) == left_out
+
+
 def test_an_upgrade_without_your_rules_is_refused(kube: KubeApiServer, helm: Helm, namespace: str) -> None:
     """Else the sample would replace them, and an armed canary would be watched by no rule."""
     install(helm, namespace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_prices_in_another_folder_are_read_again_when_they_change(tmp_path: Path
     for _ in range(3):
         rules.look()
     assert len(folder.refused) == 1
+
+
+def test_a_rollout_that_loses_its_file_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Folder(tmp_path)
+    folder.write("second")
+    rules = folder.open()
+    with caplog.at_level(logging.WARNING):
+        folder.write("copilot", "3%")
+        rules.look()
+        assert "had a rule file" not in caplog.text
+        (tmp_path / "second.yaml").unlink()
+        rules.look()
+        rules.look()
+    (said,) = [one for record in caplog.records if "had a rule file" in (one := record.getMessage())]
+    assert "second had a rule file until now, and has none any more: no rule judges it" in said
+    assert "`killswitch end`" in said
+    assert folder.refused == []
 
 
 @pytest.mark.parametrize("text", ["rollout: [", "rollout: copilot\n", GOOD.format(name="copilot", limit="2")])

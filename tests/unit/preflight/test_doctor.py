@@ -345,6 +345,9 @@ def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_
     assert list(found) == (["copiloot"] if all_rules else [])
     if all_rules:
         assert "armed at 5%, but no rule file here names it" in found["copiloot"].found
+        assert "was it left out of an upgrade?" in found["copiloot"].fix
+    notes = [check.found for check in examine(setup) if (check.about, check.status) == ("old", Status.NOTE)]
+    assert notes == ["tripped, and no rule file here names it: once it is armed again, it is not judged"] * all_rules
 
 
 @pytest.mark.parametrize(("alive", "state", "told"), [
