@@ -15,11 +15,11 @@ from killswitch.model import Cohort, Matcher
 from killswitch.preflight.first_rules.draft import Names
 from killswitch.preflight.first_rules.families import Apart, Family
 from killswitch.preflight.first_rules.looking import Looking, ServedValue, Serving, StoreLook
-from killswitch.preflight.first_rules.own_counters import MODEL_LABELS
 from killswitch.preflight.first_rules.writable import rollout_name, writable
 from killswitch.rules.schema import PageSpec
 from killswitch.rules.schema_errors import problems_of
 from killswitch.rules.selectors import SelectorError, matchers_from_mapping
+from killswitch.sources.inventory import MODEL_LABELS
 from killswitch.timestamps import HOUR
 
 EVERYTHING = "all"

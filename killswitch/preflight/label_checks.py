@@ -8,7 +8,8 @@ from dataclasses import replace
 from killswitch.deadline import Deadline
 from killswitch.model import Cohort, CohortMatchers, QuantileSignal, RatioSignal, Rollout, Rule, Selector, Unreadable
 from killswitch.preflight.checks import PATIENCE, Check, Status
-from killswitch.sources.inventory import Growth, ListsMetrics
+from killswitch.roles.references import role_reference
+from killswitch.sources.inventory import MODEL_LABELS, Growth, ListsMetrics
 from killswitch.timestamps import HOUR
 
 _REPLICAS = ("prometheus_replica", "replica", "prometheus", "receive_replica")
@@ -75,6 +76,7 @@ def _of_rule(reader: LabelReader, rollout: Rollout, rule: Rule) -> Iterator[Chec
         trials = rule.signal.trials[0]
         yield from _unlabelled(reader, about, trials, cohorts)
         yield from _counted_twice(reader, about, trials, cohorts)
+        yield from _other_model(reader, rollout, trials, cohorts)
         for events in rule.signal.events:
             if events.metric != trials.metric:
                 yield from _other_service(reader, about, events, trials, cohorts)
@@ -145,6 +147,33 @@ def _counted_twice(reader: LabelReader, about: str, trials: Selector, cohorts: C
             instance, names = next(iter(twice.items()))
             found = f"{instance} is scraped by the jobs {_some(names)}: each request counts {len(names)} times"
             yield Check(about, Status.WARNING, found, f"remove a job, or match: {{job: {min(names)}}}")
+
+
+def _other_model(reader: LabelReader, rollout: Rollout, trials: Selector, cohorts: CohortMatchers) -> Iterator[Check]:
+    """A cohort whose requests name other models than the rule file does, most likely by a slip of the keyboard.
+
+    Where the label of the model tells the cohorts apart, such a cohort has no data, and other checks say so.
+    """
+    of_cohorts = {matcher.label for matchers in cohorts.values() for matcher in matchers}
+    label = next((one for one in MODEL_LABELS if one in reader.labels(trials.metric) - of_cohorts), None)
+    if label is None or role_reference(rollout.control) is not None:
+        return
+    # in stage `aa` the canary cohort has control's model
+    for cohort, name, known in (
+        (Cohort.CONTROL, rollout.control, {rollout.control}),
+        (Cohort.CANARY, rollout.canary, {rollout.control, rollout.canary}),
+    ):
+        grown = reader.growth(replace(trials, matchers=(*trials.matchers, *cohorts[cohort])), (label,))
+        seen = {row.labels[label] for row in grown.rows if row.growth > 0} - {""}
+        if seen and not seen & known and not grown.more:
+            found = (
+                f"{cohort} is {name!r:.120} in its rule file, but no request of {cohort} in the last hour had that "
+                f"`{label}`; it was {_some(seen)}"
+            )
+            fix = (
+                f"correct `{cohort}:` in the rule file; leave it only if `{label}` has another name for the same model"
+            )
+            yield Check(rollout.name, Status.WARNING, found, fix)
 
 
 def _other_service(

@@ -14,6 +14,8 @@ from killswitch.deadline import Deadline
 from killswitch.model import Matcher, Selector, Unreadable
 
 MOST_VALUES = 50
+MODEL_LABELS = ("model", "model_name", "llm_model", "model_id", "deployment_name", "engine")
+"""Labels that may name the model which served a request."""
 LOOKED_BACK = 3600.0
 """Seconds before the moment asked about in which a series must have had a sample."""
 

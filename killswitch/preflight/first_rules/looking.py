@@ -16,7 +16,7 @@ from killswitch.model import Cohort, Matcher, Reason, Selector, Unreadable
 from killswitch.preflight.first_rules import own_counters
 from killswitch.preflight.first_rules.families import Apart, Family, known_families
 from killswitch.preflight.first_rules.writable import writable
-from killswitch.sources.inventory import Growth, ListsMetrics
+from killswitch.sources.inventory import MODEL_LABELS, Growth, ListsMetrics
 from killswitch.timestamps import HOUR
 
 MOST_SERIES = 100_000
@@ -195,7 +195,7 @@ class Looking:
             if arms is not None:
                 control, canary = (self._having(Matcher(label, "=", value)) for value in arms)
                 self._collect(found, control & canary, label, arms)
-        for label in own_counters.MODEL_LABELS if not found else ():
+        for label in MODEL_LABELS if not found else ():
             self._collect(found, self._having(Matcher(label, "!=", "")), label, None)
         yield from list(found.values())[:_MOST_OWN]
 

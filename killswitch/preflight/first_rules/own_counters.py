@@ -15,7 +15,6 @@ ARM_LABELS = (
     *("deployment", "release", "version", "color", "slot", "role", "stage", "env"),
 )
 """Labels that may say which arm of an experiment a series is of."""
-MODEL_LABELS = ("model", "model_name", "llm_model", "model_id", "deployment_name", "engine")
 ERROR_LABELS = ("status", "status_code", "code", "outcome", "result", "error_type", "error")
 """Labels that may say how a request ended."""
 

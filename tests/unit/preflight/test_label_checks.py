@@ -96,6 +96,31 @@ def test_events_of_another_service_are_no_part_of_requests(rollout: Rollout) -> 
     assert check.found.endswith("they are of different services")
 
 
+@pytest.mark.parametrize(("control", "canary", "told"), [
+    ("old", "new", []), ("old", "old", []), ("odl", None, ["control is 'old'"]), ("old", "nwe", ["canary is 'new'"]),
+    ("a", "b", ["control is 'old'", "canary is 'new'"]), ("", "", []),
+])  # fmt: skip
+def test_a_model_that_its_cohort_does_not_serve_is_named(
+    rollout: Rollout, control: str, canary: str | None, told: list[str]
+) -> None:
+    """A misspelled model is found where its requests name another one; in stage `aa` both cohorts have control's."""
+    series = {f'asked_total{{cohort="control",model="{control}"}}': 900.0, 'failed_total{cohort="control"}': 9.0}
+    if canary is not None:
+        series |= {f'asked_total{{cohort="canary",model="{canary}"}}': 90.0, 'failed_total{cohort="canary"}': 1.0}
+    checks = found(rollout, series)
+    assert [check.found.partition(" in its rule file")[0] for check in checks] == told
+    for check in checks:
+        assert (check.about, check.status) == ("copilot", Status.WARNING)
+        assert "in the last hour had that `model`; it was " in check.found
+        assert check.fix.startswith(f"correct `{check.found.split()[0]}:` in the rule file")
+
+
+def test_a_model_label_that_tells_cohorts_apart_is_left_to_others() -> None:
+    text = RULES.replace("{cohort: control}", "{model: old}").replace("{cohort: canary}", "{model: new}")
+    rollout = load_text(text.replace("control: old", "control: typo", 1).encode()).rollouts[0]
+    assert found(rollout, pair('model="old"')) == []
+
+
 def test_a_metric_that_is_not_there_is_left_to_other_checks(rollout: Rollout) -> None:
     assert found(rollout, {"up": 0.0}) == []
 
