@@ -39,7 +39,6 @@ from killswitch.router.snapshot import ObeyedFlag
 from killswitch.rules.units import UnitError, parse_duration
 from killswitch.stores.reader import LeaseWriter
 from killswitch.stores.reader_opening import open_reader
-from killswitch.wording import counted
 
 RouteOption = Annotated[str, typer.Option("--route", help="The route: NAMESPACE/NAME.", show_default=False)]
 KindOption = Annotated[
@@ -116,7 +115,7 @@ def command(  # long: an option is a line
                 exported(state)
         if at_exit == "control":
             mirror.follower.close()  # from here on no trip would be seen, so it obeys none
-            mirror.mirroring.once()
+            mirror.mirroring.leave(time.monotonic, time.sleep)
 
 
 def _seconds(every: str) -> float:
@@ -166,11 +165,8 @@ def _opened(rollout: str, route: WeightedRoute, pair: Pair, settings: Settings, 
 
     Raises BadSettings, BadDocument for a route that cannot be followed, and as `WeightedRoute.read`.
     """
-    alone = check_route(route.read(), pair, rollout)
-    if alone:
-        log.warning(
-            "%s: %s send to %s alone: a trip does not change them", rollout, counted(alone, "rule"), pair.canary.name
-        )
+    for caution in check_route(route.read(), pair, rollout):
+        log.warning("%s: %s", rollout, caution)
     access = store_access(settings)
     reader = open_reader(settings.store, access)
     cleanup.callback(reader.close)

@@ -18,6 +18,8 @@ from killswitch.router.snapshot import ObeyedFlag
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 5  # others change the route too: its controller writes status, people edit it
+LEAVING = 12.0  # seconds; with a last call of 14 it still ends within the 30 s that Kubernetes gives a pod
+_PAUSE = 1.0  # seconds
 
 
 class WrittenRoute(Protocol):
@@ -83,6 +85,24 @@ class Mirroring:
             self._said = ""
         self._told(replace(snapshot, canary_percent=done.percent))
         return MirrorState(done.percent, done.reached, done.said)
+
+    def leave(self, clock: Callable[[], float], wait: Callable[[float], None]) -> MirrorState:
+        """The last passes: no trip would be seen any more, so it tries for LEAVING seconds to lower the canary.
+
+        ``clock`` gives monotonic seconds. What is obeyed must be unsure by now. Never raises an error of ours.
+        """
+        until = clock() + LEAVING
+        while True:
+            state = self.once()
+            if state.percent is not None:
+                return state
+            if clock() + _PAUSE > until:
+                log.error(
+                    "%s: the route could not be set to control before the end, so it stays as it is: set the canary's "
+                    "weight to 0 by hand", self._rollout,
+                )  # fmt: skip
+                return state
+            wait(_PAUSE)
 
     def _turned(self, wanted: Wanted) -> Turn:
         attempt = 1

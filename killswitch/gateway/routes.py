@@ -7,7 +7,8 @@ KUBECONFIG. The server's certificate is verified.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,17 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException, OpenApiException
 from kubernetes.config.config_exception import ConfigException
+from urllib3.util import create_urllib3_context
 
+from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, KillswitchError, Refused, Unavailable
+from killswitch.net.bounded_http.failures import no_answer
+from killswitch.net.bounded_http.sockets import POOLS, BodyTooLargeError, BoundedTLSSocket, Call, serving
 from killswitch.wording import plain
 
-TIMEOUT = (2.0, 5.0)  # seconds to connect, and between two parts of the answer
+CONNECT = 2.0  # seconds
+TOTAL = 7.0  # seconds for one call, however slowly the server answers
+MOST = 4 * 1024 * 1024  # bytes of an answer; the store of Kubernetes takes objects of 1.5 MiB
 _ROUTE = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})\Z")
 
 
@@ -45,9 +52,20 @@ class Changed(Refused):
 
 
 class WeightedRoute:
-    """The route ``NAMESPACE/NAME`` of a kind. Raises BadSettings where neither a cluster nor a kubeconfig is found."""
+    """The route ``NAMESPACE/NAME`` of a kind. Raises BadSettings where neither a cluster nor a kubeconfig is found.
 
-    def __init__(self, kind: str, address: str, *, version: str | None = None, context: str | None = None) -> None:
+    ``total``: seconds for one call, from the name lookup to the last byte.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        address: str,
+        *,
+        version: str | None = None,
+        context: str | None = None,
+        total: float = TOTAL,
+    ) -> None:
         found = _ROUTE.match(address)
         if kind not in KINDS or found is None:
             raise BadSettings([f"--route {address!r:.100}: write NAMESPACE/NAME; kinds are {', '.join(KINDS)}"])
@@ -55,28 +73,25 @@ class WeightedRoute:
         self._where = KINDS[kind]
         self._version = version or self._where.version
         self._api = client.CustomObjectsApi(_connection(context))
+        self._total = total
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
 
     def read(self) -> Mapping[str, Any]:
         """The whole object. Raises AccessDenied, Refused (there is none) or Unavailable."""
-        try:
-            found = self._api.get_namespaced_custom_object(*self._address(), _request_timeout=TIMEOUT)
-        except (OpenApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise self._meaning(error, "read") from None
+        with self._call("read"):
+            found = self._api.get_namespaced_custom_object(*self._address())
         if not isinstance(found, dict):
             raise Unavailable(f"{self}: the Kubernetes API answered no object")
         return found
 
     def patch(self, changes: Sequence[Mapping[str, Any]]) -> None:
         """Apply a JSON Patch, whole or not at all. Raises Changed where a test in it fails, and as `read`."""
-        try:
+        with self._call("patch"):
             self._api.patch_namespaced_custom_object(
-                *self._address(), list(changes), _request_timeout=TIMEOUT, _content_type="application/json-patch+json"
+                *self._address(), list(changes), _content_type="application/json-patch+json"
             )
-        except (OpenApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise self._meaning(error, "patch") from None
 
     def close(self) -> None:
         self._api.api_client.close()
@@ -84,9 +99,22 @@ class WeightedRoute:
     def _address(self) -> tuple[str, str, str, str, str]:
         return self._where.group, self._version, self.namespace, self._where.plural, self.name
 
-    def _meaning(self, error: Exception, verb: str) -> KillswitchError:
+    @contextmanager
+    def _call(self, verb: str) -> Iterator[None]:
+        """Within the block this thread's call of the API is bounded; its failures are ours."""
+        call = Call(Deadline(self._total), CONNECT, MOST)
+        try:
+            with serving(call):
+                yield
+        except BodyTooLargeError:
+            raise Unavailable(f"{self}: the Kubernetes API answered more than {MOST >> 20} MiB") from None
+        except (OpenApiException, urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
+            raise self._meaning(error, verb, call) from None
+
+    def _meaning(self, error: Exception, verb: str, call: Call) -> KillswitchError:
         if not isinstance(error, ApiException) or not error.status:
-            return Unavailable(f"{self}: the Kubernetes API cannot be reached: {type(error).__name__}")
+            failure = no_answer(error, "the Kubernetes API", call).failure
+            return type(failure)(f"{self}: {failure}")
         said = f"{self}: the Kubernetes API answered {error.status} {plain(str(error.reason), 80)}"
         if error.status in {401, 403}:
             return AccessDenied(f"{said}; the Role must let this ServiceAccount {verb} it by name")
@@ -115,4 +143,13 @@ def _connection(context: str | None) -> client.ApiClient:
         raise BadSettings(
             ["this kubeconfig says insecure-skip-tls-verify: give the cluster's certificate authority instead"]
         )
-    return client.ApiClient(settings)
+    connection = client.ApiClient(settings)
+    pools = connection.rest_client.pool_manager
+    pools.pool_classes_by_scheme = dict(POOLS)
+    # the client names the authorities and certificates to it; it verifies
+    tls = create_urllib3_context()
+    tls.sslsocket_class = BoundedTLSSocket
+    if settings.ssl_ca_cert is None:
+        tls.load_default_certs()
+    pools.connection_pool_kw["ssl_context"] = tls
+    return connection

@@ -6,7 +6,7 @@ with weights. Where a rule has both the control's and the canary's backend, thei
 An annotation of the route holds what was written last: of which revision of the flag, and whether it was control for
 want of knowledge. So replicas do not undo each other, and a person who lowers the canary by hand is not overruled:
 
-- Lowering the canary is always right.
+- Lowering the canary is always right, so no fault of a rule stops it: not in that rule, and not in the others.
 - Raising it needs a flag that is surely known, and changed since what was written last; or the same one, if a mirror
   had lowered it only because it was unsure. A drill gives the same flag a newer revision, and changes nothing.
 """
@@ -24,6 +24,7 @@ from killswitch.errors import BadDocument, BadSettings
 from killswitch.flags.document import to_document
 from killswitch.router.failsafe import RouterState
 from killswitch.router.snapshot import ObeyedFlag
+from killswitch.wording import counted
 
 ANNOTATION = "llm-canary-killswitch/applied"
 WHOLE = 10_000  # the sum of both weights: hundredths of a percent
@@ -31,7 +32,6 @@ _UNSURE = frozenset({
     RouterState.CORRUPT, RouterState.CUT_OFF, RouterState.UNWATCHED, RouterState.UNREAD, RouterState.CLOSED,
 })  # fmt: skip
 _BACKEND = re.compile(r"(?:([a-z0-9][a-z0-9.-]{0,252})/)?([a-z0-9][a-z0-9.-]{0,252})(?::([0-9]{1,5}))?\Z")
-_MOST_RULES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +136,26 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The two backends in one rule: their indices, and the canary's share now."""
+    """The two backends in one rule: their indices, and the canary's share now.
+
+    ``only_lowered``: why its weights can be lowered and not raised, "" where they can. ``idle``: no backend has
+    weight, so every request fails.
+    """
 
     rule: int
     control: int
-    canary: int
+    canaries: tuple[int, ...]
     percent: float
-    crowded: bool  # a third backend has weight
-    idle: bool  # no backend has weight: every request fails
+    only_lowered: str
+    idle: bool
 
 
 def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
-    """How to bring the route to what is wanted. Raises BadDocument for a route that cannot be understood.
+    """How to bring the route to what is wanted. A rule that cannot be read is left as it is, and said.
 
-    It also raises where no rule has both backends, and where the route follows another rollout.
+    Raises BadDocument where no rule has both backends, and where the route follows another rollout.
     """
-    places = _places(route, pair)
+    places, said = _places(route, pair)
     applied = applied_of(route)
     if applied is not None and applied.rollout != wanted.rollout:
         raise BadDocument(
@@ -165,16 +169,15 @@ def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
     why_not = _why_not_raised(applied, wanted, most)
     changes: list[Mapping[str, Any]] = []
     after: list[float] = []
-    said = ""
     target = round(wanted.percent, 2)  # what whole weights can say
     for place in places:
         raising = target > place.percent
-        refusal = _crowded(place) if raising and place.crowded else why_not if raising else ""
+        refusal = (place.only_lowered or why_not) if raising else ""
         if refusal:
             said = refusal
             after.append(place.percent)
             continue
-        after.append(target)
+        after.append(0.0 if place.only_lowered and place.percent != target else target)
         if place.idle or place.percent != target:
             changes += _weights(place, target)
     mark = _mark(applied, wanted, most, lowered=bool(changes) and target < most)
@@ -183,18 +186,23 @@ def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
     return Turn((*_guard(route), *changes, *_annotated(route, mark)), max(after), not said, said)
 
 
-def check_route(route: Mapping[str, Any], pair: Pair, rollout: str) -> int:
-    """How many rules send to the canary and not to control, such as for testers: those are not changed.
+def check_route(route: Mapping[str, Any], pair: Pair, rollout: str) -> tuple[str, ...]:
+    """What a trip does not change in this route, and what cannot be raised there: a sentence each.
 
     Raises BadDocument for a route that cannot be followed, as `turn` does.
     """
     turn(route, pair, Wanted(rollout, 0.0, 0, 0, sure=False))
     own = _namespace(route)
-    return sum(
-        any(pair.canary.is_meant_by(one, own) for one in backends)
-        and not any(pair.control.is_meant_by(one, own) for one in backends)
-        for backends in _rules(route)
+    places, unread = _places(route, pair)
+    both = {place.rule for place in places}
+    alone = sum(
+        number not in both and any(pair.canary.is_meant_by(one, own) for one in backends or ())
+        for number, backends in enumerate(_rules(route))
     )
+    said = [place.only_lowered for place in places if place.only_lowered]
+    if alone:
+        said.append(f"{counted(alone, 'rule')} send to {pair.canary.name} alone: a trip does not change them")
+    return (*said, unread) if unread else tuple(said)
 
 
 def applied_of(route: Mapping[str, Any]) -> Applied | None:
@@ -250,44 +258,71 @@ def _mark(applied: Applied | None, wanted: Wanted, most: float, *, lowered: bool
     return Applied(wanted.rollout, generation, revision, wanted.percent, unsure, wanted.complete, says)
 
 
-def _crowded(place: _Place) -> str:
-    return f"rule {place.rule} has a third backend with a weight: the canary can be lowered there, and not raised"
-
-
-def _places(route: Mapping[str, Any], pair: Pair) -> list[_Place]:
+def _places(route: Mapping[str, Any], pair: Pair) -> tuple[list[_Place], str]:
+    """Where both backends are, and which rules cannot be read, "" for none."""
     own = _namespace(route)
     found = []
+    unread = ""
     for number, backends in enumerate(_rules(route)):
-        control = [i for i, one in enumerate(backends) if pair.control.is_meant_by(one, own)]
-        canary = [i for i, one in enumerate(backends) if pair.canary.is_meant_by(one, own)]
-        if not control or not canary:
+        if backends is None:
+            unread = f"rule {number} of the route has no list of backends: whether it sends to the canary is not known"
             continue
-        if len(control) > 1 or len(canary) > 1 or control == canary:
-            raise BadDocument(f"rule {number} names a backend twice; say which with NAMESPACE/NAME:PORT")
-        total = sum(_weight(one) for one in backends)
-        share = 100.0 * _weight(backends[canary[0]]) / total if total else 0.0
-        others = total - _weight(backends[control[0]]) - _weight(backends[canary[0]])
-        found.append(_Place(number, control[0], canary[0], round(share, 6), crowded=others > 0, idle=total == 0))
+        canaries = [i for i, one in enumerate(backends) if pair.canary.is_meant_by(one, own)]
+        control = [i for i, one in enumerate(backends) if i not in canaries and pair.control.is_meant_by(one, own)]
+        if control and canaries:
+            found.append(_place(number, backends, control, canaries))
     if not found:
         raise BadDocument(
-            f"no rule of the route has both backends, {pair.control.name} and {pair.canary.name}: add the missing one "
-            "with `weight: 0`"
+            unread
+            or f"no rule of the route has both backends, {pair.control.name} and {pair.canary.name}: add the missing "
+            "one with `weight: 0`"
         )
-    return found
+    return found, unread
 
 
-def _rules(route: Mapping[str, Any]) -> list[Sequence[Mapping[str, Any]]]:
+def _place(
+    number: int, backends: Sequence[Mapping[str, Any]], control: Sequence[int], canaries: Sequence[int]
+) -> _Place:
+    weights = [_weight(one) for one in backends]
+    known = [weight for weight in weights if weight is not None]
+    taken = [weights[i] for i in canaries]
+    only_lowered = ""
+    if len(control) > 1 or len(canaries) > 1:
+        only_lowered = "names a backend twice; say which with NAMESPACE/NAME:PORT"
+    elif sum(known) > sum(weights[i] or 0 for i in (*control, *canaries)):
+        only_lowered = "has a third backend with a weight"
+    if len(known) < len(weights):
+        only_lowered = "has a weight that is no whole number"
+    if set(taken) == {0}:
+        share = 0.0
+    elif None in taken or len(known) < len(weights):
+        share = 100.0  # it may be as much
+    else:
+        share = 100.0 * sum(weights[i] or 0 for i in canaries) / sum(known)
+    return _Place(
+        number,
+        control[0],
+        tuple(canaries),
+        round(share, 6),
+        only_lowered and f"rule {number} {only_lowered}: the canary can be lowered there, and not raised",
+        idle=not only_lowered and sum(known) == 0,
+    )
+
+
+def _rules(route: Mapping[str, Any]) -> list[Sequence[Mapping[str, Any]] | None]:
+    """The backends of each rule, None for those of a rule that cannot be read. Raises BadDocument."""
     spec = route.get("spec")
     rules = spec.get("rules") if isinstance(spec, Mapping) else None
-    if not isinstance(rules, list) or len(rules) > _MOST_RULES:
+    if not isinstance(rules, list):
         raise BadDocument("the route has no list of rules")
-    found: list[Sequence[Mapping[str, Any]]] = []
+    found: list[Sequence[Mapping[str, Any]] | None] = []
     for rule in rules:
-        backends = rule.get("backendRefs") if isinstance(rule, Mapping) else None
+        backends = rule.get("backendRefs") if isinstance(rule, Mapping) else 0
         backends = [] if backends is None else backends
-        if not isinstance(backends, list) or not all(isinstance(one, Mapping) for one in backends):
-            raise BadDocument("a rule of the route has no list of backends")
-        found.append(backends)
+        if isinstance(backends, list) and all(isinstance(one, Mapping) for one in backends):
+            found.append(backends)
+        else:
+            found.append(None)
     return found
 
 
@@ -295,22 +330,20 @@ def _namespace(route: Mapping[str, Any]) -> str:
     return str(route.get("metadata", {}).get("namespace", ""))
 
 
-def _weight(reference: Mapping[str, Any]) -> int:
+def _weight(reference: Mapping[str, Any]) -> int | None:
+    """None for what is no weight."""
     weight = reference.get("weight", 1)  # the Gateway API's default
-    if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
-        raise BadDocument(f"weight {weight!r:.40} of backend {reference.get('name')!r:.80} is no whole number")
-    return weight
+    return weight if isinstance(weight, int) and not isinstance(weight, bool) and weight >= 0 else None
 
 
 def _weights(place: _Place, percent: float) -> list[Mapping[str, Any]]:
-    canary = round(percent * WHOLE / 100.0)
-    if place.crowded:  # lowered to 0 only: the others' shares of the rest are not ours to change
-        canary = 0
-        return [{"op": "add", "path": f"/spec/rules/{place.rule}/backendRefs/{place.canary}/weight", "value": canary}]
     at = f"/spec/rules/{place.rule}/backendRefs"
+    if place.only_lowered:  # to 0: the others' shares of the rest are not ours to change
+        return [{"op": "add", "path": f"{at}/{canary}/weight", "value": 0} for canary in place.canaries]
+    canary = round(percent * WHOLE / 100.0)
     return [
         {"op": "add", "path": f"{at}/{place.control}/weight", "value": WHOLE - canary},
-        {"op": "add", "path": f"{at}/{place.canary}/weight", "value": canary},
+        {"op": "add", "path": f"{at}/{place.canaries[0]}/weight", "value": canary},
     ]
 
 

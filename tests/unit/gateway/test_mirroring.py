@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from killswitch.errors import AccessDenied, KillswitchError, Unavailable
 from killswitch.flags.document import to_document
-from killswitch.gateway.mirroring import ATTEMPTS, Mirroring
+from killswitch.gateway.mirroring import ATTEMPTS, LEAVING, Mirroring
 from killswitch.gateway.routes import Changed
 from killswitch.gateway.weights import Backend, Pair
 from killswitch.router import failsafe
@@ -112,6 +114,37 @@ def test_an_unsure_mirror_tries_until_the_route_is_lowered() -> None:
     found = [case.mirror.once().percent for _ in range(4)]
     assert found == [None, None, None, 0.0]
     assert share(case.route.object) == 0.0
+
+
+def test_a_mirror_that_leaves_tries_until_the_route_is_lowered() -> None:
+    case = Case()
+    case.reads(to_document(FLAG), 70)
+    case.mirror.once()
+    case.now = 3600.0
+    failures: list[KillswitchError] = [Unavailable("down")] * 3
+
+    def fail() -> None:
+        if failures:
+            raise failures.pop()
+
+    case.route.before_patch = fail
+    waits: list[float] = []
+    assert case.mirror.leave(lambda: sum(waits), waits.append).percent == 0.0
+    assert (share(case.route.object), len(waits)) == (0.0, 3)
+
+
+def test_a_mirror_that_cannot_lower_still_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+
+    def fail() -> None:
+        raise Unavailable("down")
+
+    case.route.before_patch = fail
+    case.route.object = route(1, 1)
+    waits: list[float] = []
+    assert case.mirror.leave(lambda: sum(waits), waits.append).percent is None
+    assert 2 <= len(waits) <= LEAVING
+    assert "set the canary's weight to 0 by hand" in caplog.text
 
 
 def test_a_route_that_others_write_is_read_again() -> None:

@@ -201,8 +201,7 @@ class TestRoutesThatCannotBeFollowed:
             {}, {"spec": {}}, {"spec": {"rules": "x"}}, {"spec": {"rules": [{"backendRefs": "x"}]}},
             {"spec": {"rules": [{"backendRefs": [7]}]}}, {"spec": {"rules": [{}]}},
             {"spec": {"rules": [{"backendRefs": [{"name": "old"}]}]}},
-            {"spec": {"rules": [{"backendRefs": [{"name": "old"}, {"name": "new", "weight": "5"}]}]}},
-            {"spec": {"rules": [{"backendRefs": [{"name": "old"}, {"name": "new"}, {"name": "new"}]}]}},
+            {"spec": {"rules": [7]}},
         ],
     )  # fmt: skip
     def test_it_is_refused_with_a_reason(self, found: dict[str, Any]) -> None:
@@ -219,7 +218,36 @@ class TestRoutesThatCannotBeFollowed:
     def test_rules_for_testers_are_counted(self) -> None:
         found = route(1, 0)
         found["spec"]["rules"].append({"backendRefs": [{"name": "new"}]})
-        assert check_route(found, PAIR, "copilot") == 1
+        assert check_route(found, PAIR, "copilot") == ("1 rule send to new alone: a trip does not change them",)
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ([{"name": "new", "port": 81}], "names a backend twice"), ([{"name": "old"}], "names a backend twice"),
+            ([{"name": "third", "weight": "5"}], "no whole number"), ([{"name": "third"}], "a third backend"),
+        ],
+    )  # fmt: skip
+    def test_a_rule_that_is_unclear_is_lowered_and_said(self, more: list[dict[str, Any]], said: str) -> None:
+        """A trip does not wait for a person who corrects the route."""
+        found = route(1, 1, more=more)
+        assert said in check_route(found, PAIR, "copilot")[0]
+        after = patched(found, turn(found, PAIR, TRIPPED))
+        assert {one.get("weight", 1) for one in after["spec"]["rules"][0]["backendRefs"] if one["name"] == "new"} == {0}
+        done = turn(route(1, 0, more=[{"name": "new", "weight": 0}]), PAIR, ARMED)
+        assert (done.percent, done.reached) == (0.0, False)
+
+    def test_one_rule_that_cannot_be_read_stops_no_other(self) -> None:
+        found = route(1, 1)
+        found["spec"]["rules"].insert(0, {"backendRefs": "x"})
+        done = turn(found, PAIR, TRIPPED)
+        assert share(patched(found, done), rule=1) == 0.0
+        assert (done.reached, "rule 0" in done.said) == (False, True)
+
+    def test_one_service_with_two_ports_is_two_backends(self) -> None:
+        found = route(1, 1)
+        found["spec"]["rules"][0]["backendRefs"] = [{"name": "llm", "port": 80}, {"name": "llm", "port": 81}]
+        after = patched(found, turn(found, Pair(Backend("llm"), Backend("llm", port=81)), ARMED))
+        assert [one["weight"] for one in after["spec"]["rules"][0]["backendRefs"]] == [9500, 500]
 
 
 @given(
@@ -243,6 +271,39 @@ def test_no_look_ever_gives_the_canary_more_than_it_may_have(
     assert now <= max(percent, 0.0) + 0.005
     if not sure:
         assert now <= was + 0.005
+
+
+_WEIGHT: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 1_000_000), st.sampled_from([None, "5", -1, True, 0.5, [], {}])
+)
+_REFERENCE = st.one_of(
+    st.builds(
+        lambda name, weight, more: {"name": name, **more, **({} if weight is None else {"weight": weight})},
+        st.sampled_from(["old", "new", "third", 7]),
+        _WEIGHT,
+        st.sampled_from([{}, {"port": 80}, {"filters": [{}]}, {"namespace": "shop"}, {"namespace": "models"}]),
+    ),
+    st.just(7),
+)
+_RULE = st.one_of(
+    st.lists(_REFERENCE, max_size=5).map(lambda found: {"backendRefs": found}),
+    st.sampled_from([{}, {"backendRefs": None}, {"backendRefs": "x"}, 7]),
+)
+
+
+@given(st.lists(_RULE, min_size=1, max_size=70), st.booleans())
+def test_a_trip_ends_the_canary_in_every_rule_with_both(rules: list[Any], sure: bool) -> None:
+    """Backends named twice or three times, weights left out or spoiled, spoiled rules between them."""
+    found = route(1, 1)
+    found["spec"]["rules"] += rules
+    after = patched(found, turn(found, PAIR, replace(TRIPPED, sure=sure)))
+    for rule in after["spec"]["rules"]:
+        backends = rule.get("backendRefs") if isinstance(rule, dict) else None
+        if not isinstance(backends, list) or 7 in backends:
+            continue
+        own = [one for one in backends if one.get("namespace", "shop") == "shop"]
+        if {"old", "new"} <= {one["name"] for one in own}:
+            assert all(one.get("weight", 1) == 0 for one in own if one["name"] == "new")
 
 
 @pytest.mark.parametrize(
