@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument, BadSettings
@@ -292,6 +292,7 @@ _RULE = st.one_of(
 
 
 @given(st.lists(_RULE, min_size=1, max_size=70), st.booleans())
+@example([{"backendRefs": [{"name": "new"}, {"name": "old"}, {"name": "new", "port": 80}]}], True)
 def test_a_trip_ends_the_canary_in_every_rule_with_both(rules: list[Any], sure: bool) -> None:
     """Backends named twice or three times, weights left out or spoiled, spoiled rules between them."""
     found = route(1, 1)
