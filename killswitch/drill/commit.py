@@ -29,7 +29,7 @@ class DrillTransaction:
     """What a drill begins with. ``flag``: as it was read; ``live``: the tripped flag of a live drill, else None.
 
     ``lease``: of the process that runs it. ``guards``: what must hold besides; ``ends``: the request that it answers;
-    ``history``: its line in the flag's history.
+    ``more``: what is written as well, such as its line in the flag's history.
     """
 
     record: DrillRecord
@@ -40,7 +40,7 @@ class DrillTransaction:
     guards: Sequence[Compare] = ()
     ends: Item | None = None
     live: Flag | None = None
-    history: Sequence[Put] = ()
+    more: Sequence[Put] = ()
 
     def compares(self) -> list[Compare]:
         rollout, number = self.record.rollout, self.record.number
@@ -63,7 +63,7 @@ class DrillTransaction:
             Put(keys.drill(rollout, number), records.to_document(self.record)),
             Put(keys.drill_open(rollout), open_document(number)),
             Put(keys.drill_runner(rollout), self.record.controller.encode(errors="replace"), self.lease),
-            *self.history,
+            *self.more,
             *([] if self.ends is None else [Delete(self.ends.key)]),
         ]
 

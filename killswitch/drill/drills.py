@@ -7,7 +7,8 @@ under way. Drills of one replica are made one after the other.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,11 +22,11 @@ from killswitch.drill.rehearsal import Means, Prepared, Rehearsal
 from killswitch.drill.request import DrillRequest
 from killswitch.drill.request import from_document as request_from_document
 from killswitch.drill.results import left_in_words, pages_of_result
-from killswitch.drill.schedule import LATE, first_due, next_due, schedule_in_words
-from killswitch.drill.standing import DrillStanding
+from killswitch.drill.schedule import LATE, first_due, is_sound, next_due, schedule_in_words
+from killswitch.drill.standing import Claim, DrillStanding
 from killswitch.drill.verdict import VerdictRehearsal
 from killswitch.drill.weather import Weather, bad_weather
-from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
+from killswitch.errors import AccessDenied, BadDocument, KillswitchError
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings, Rollout
@@ -89,7 +90,8 @@ class Drills:
         try:
             self._finish_orphans()
             for item in self._store.list(keys.DRILL_REQUESTS).items:
-                self._answer(item)
+                with _alone(item.key.removeprefix(keys.DRILL_REQUESTS)):
+                    self._answer(item)
             now = self._means.monotonic()
             if now >= self._schedules_at:
                 self._schedules_at = now + LOOK_AT_SCHEDULES
@@ -117,10 +119,13 @@ class Drills:
 
     # --- one drill --------------------------------------------------------------------------------
 
-    def _make(self, request: DrillRequest, *, ends: Item | None = None, quietly: bool = False) -> DrillRecord | None:
+    def _make(
+        self, request: DrillRequest, *, ends: Item | None = None, claim: Claim | None = None
+    ) -> DrillRecord | None:
         """Make the drill; its record, also of one that was refused. None: another replica has it.
 
-        ``quietly``: a refusal is returned and not kept. Raises what the store raises before anything is begun.
+        ``ends``: the request that it answers; ``claim``: of a scheduled one, whose refusal is returned and not kept.
+        Raises what the store raises before anything is begun.
         """
         means, rollout = self._means, request.rollout
         rules = self._rollouts().get(rollout)
@@ -134,7 +139,7 @@ class Drills:
         problems = bad_weather(weather)
         if problems:
             refused = replace(record, outcome=DrillOutcome.REFUSED, problems=tuple(problems), finished_at=means.wall())
-            return refused if quietly else self._kept(refused, ends)
+            return refused if claim is not None else self._kept(refused, ends)
         assert rules is not None
         assert weather.flag is not None
         assert item is not None
@@ -145,10 +150,10 @@ class Drills:
         ).prove()  # fmt: skip
         if isinstance(proven, str):
             failed = record.settled((proven,), at=means.wall())
-            return self._kept(failed, ends, pages=pages_of_result(failed, weather.flag, rules.page))
+            return self._kept(failed, ends, claim, pages_of_result(failed, weather.flag, rules.page))
         cycle = 0.0 if latest is None else latest[0].seconds
-        prepared = Prepared(record, rules, weather.flag, item, weather.routers, proven, cycle, ends)
-        return Rehearsal(prepared, means).run()
+        prepared = Prepared(record, rules, weather.flag, item, weather.routers, proven, cycle, ends, claim)
+        return Rehearsal(prepared, means, others=lambda: self._finish_orphans(besides=rollout)).run()
 
     def _record(self, request: DrillRequest, weather: Weather) -> DrillRecord:
         flag = weather.flag
@@ -166,27 +171,21 @@ class Drills:
             nonce=request.nonce,
         )
 
-    def _kept(self, record: DrillRecord, ends: Item | None, pages: Sequence[Page] = ()) -> DrillRecord | None:
-        also: list[Put | Delete] = []
-        if pages:
-            before, _ = keeping.standing_of(self._store, record.rollout)
-            after = before.after(record, [record, *keeping.kept_drills(self._store, record.rollout)])
-            also.append(Put(keys.drill_standing(record.rollout), standings.to_document(after)))
-            also += [into_outbox(page, at=self._means.wall()) for page in pages]
-        return record if keeping.refuse(self._store, record, also, ends) else None
+    def _kept(
+        self, record: DrillRecord, ends: Item | None, claim: Claim | None = None, pages: Sequence[Page] = ()
+    ) -> DrillRecord | None:
+        kept = keeping.refuse(self._store, record, ends, claim, pages, at=self._means.wall())
+        return record if kept else None
 
     # --- drills whose process has died --------------------------------------------------------------
 
-    def _finish_orphans(self) -> None:
+    def _finish_orphans(self, *, besides: str = "") -> None:
+        """``besides``: the rollout whose drill this replica makes."""
         for under_way in keeping.open_drills(self._store):
-            if self._store.get(keys.drill_runner(under_way.rollout)) is not None:
+            if under_way.rollout == besides or self._store.get(keys.drill_runner(under_way.rollout)) is not None:
                 continue
-            try:
+            with _alone(under_way.rollout):
                 self._finish_orphan(under_way)
-            except AccessDenied:
-                raise
-            except KillswitchError as error:  # one that cannot be ended yet keeps no other drill back
-                log.warning("%s: drill %d is not over yet: %s", under_way.rollout, under_way.number, error)
 
     def _finish_orphan(self, under_way: OpenDrill) -> None:
         rollout, now = under_way.rollout, self._means.wall()
@@ -225,15 +224,13 @@ class Drills:
             if not rules.drill.every and name not in stored:
                 continue
             standing, revision = stored.get(name, (DrillStanding(name), 0))
-            try:
+            with _alone(name):
                 self._look_at(rules, standing, revision)
-            except OutcomeUnknown:
-                continue  # the next look reads what has become of it
         self._show({name: one for name, (one, _) in keeping.standings_of_all(self._store).items()})
 
     def _look_at(self, rules: Rollout, standing: DrillStanding, revision: int) -> None:
         now, schedule = self._means.wall(), schedule_in_words(rules.drill)
-        if standing.schedule != schedule:
+        if standing.schedule != schedule or not is_sound(rules.drill, standing.due, now):
             due = first_due(rules.drill, rules.name, now)
             self._put(replace(standing, schedule=schedule, due=due, why="", missed=False), revision)
             return
@@ -245,23 +242,13 @@ class Drills:
         if self._means.monotonic() < self._not_before.get(rules.name, 0.0):
             return
         self._not_before[rules.name] = self._means.monotonic() + TRY_AGAIN
-        if not self._claimed(rules, standing, revision):
-            return
-        made = self._make(DrillRequest(rules.name, False, SCHEDULE, "", to_iso(standing.due)), quietly=True)
+        after = next_due(rules.drill, standing.due, now)
+        claim = Claim(replace(standing, due=after, why="", missed=False), revision)
+        made = self._make(DrillRequest(rules.name, False, SCHEDULE, "", to_iso(standing.due)), claim=claim)
         if made is not None and made.outcome is DrillOutcome.REFUSED:
-            self._kept_back(rules, standing, "; ".join(made.problems))
-
-    def _claimed(self, rules: Rollout, standing: DrillStanding, revision: int) -> bool:
-        """Take the drill that is due, so that no other replica makes it as well: its next time is written first."""
-        assert standing.due is not None
-        after = next_due(rules.drill, standing.due, self._means.wall())
-        return self._put(replace(standing, due=after, why="", missed=False), revision)
-
-    def _kept_back(self, rules: Rollout, standing: DrillStanding, why: str) -> None:
-        """Bad weather: it is due again, so that it is tried again, or missed in the end."""
-        log.warning("%s: the drill that is due waits: %s", rules.name, why)
-        known, revision = keeping.standing_of(self._store, rules.name)
-        self._put(replace(known, due=standing.due, why=why), revision)
+            why = "; ".join(made.problems)
+            log.warning("%s: the drill that is due waits: %s", rules.name, why)
+            self._put(replace(standing, why=why), revision)  # it stays due: tried again, or missed in the end
 
     def _missed(self, rules: Rollout, standing: DrillStanding, revision: int) -> None:
         """Its time is over: page, unless there is nothing that a drill could have rolled back."""
@@ -281,3 +268,14 @@ class Drills:
     def _put(self, standing: DrillStanding, revision: int, *more: Put) -> bool:
         put = Put(keys.drill_standing(standing.rollout), standings.to_document(standing))
         return isinstance(self._store.commit((Compare(put.key, revision),), (put, *more)), Committed)
+
+
+@contextmanager
+def _alone(rollout: str) -> Iterator[None]:
+    """What one rollout's drill cannot do yet keeps no other back: the next look tries again. AccessDenied ends all."""
+    try:
+        yield
+    except AccessDenied:
+        raise
+    except KillswitchError as error:
+        log.warning("%s: its drill is looked at again: %s", rollout, error)

@@ -11,7 +11,7 @@ from typing import Final
 from killswitch.drill import record as records
 from killswitch.drill import standing as standings
 from killswitch.drill.record import KEPT, DrillOutcome, DrillRecord
-from killswitch.drill.standing import DrillStanding
+from killswitch.drill.standing import Claim, DrillStanding
 from killswitch.errors import BadDocument, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.flags.incident import Acknowledged
 from killswitch.pages.outbox_entry import into_outbox
@@ -110,14 +110,31 @@ def pruned(store: Store, rollout: str) -> list[Delete]:
     return [Delete(key(rollout, number)) for number in gone for key in (keys.drill, keys.drill_incident)]
 
 
-def refuse(store: Store, record: DrillRecord, also: Sequence[Put | Delete], ends: Item | None) -> bool:
+def refuse(
+    store: Store,
+    record: DrillRecord,
+    ends: Item | None = None,
+    claim: Claim | None = None,
+    pages: Sequence[Page] = (),
+    *,
+    at: float,
+) -> bool:
     """Keep a drill that was not begun, so that the person who asked for it sees why.
 
-    ``ends``: the request that it answers. False: another replica has answered it.
+    ``ends``: the request that it answers; ``claim``: of a scheduled one; with ``pages`` it counts as the last drill.
+    False: another replica has answered it. Raises what the store raises.
     """
     key = keys.drill(record.rollout, record.number)
-    writes = [Put(key, records.to_document(record)), *also, *pruned(store, record.rollout)]
+    writes: list[Put | Delete] = [Put(key, records.to_document(record)), *pruned(store, record.rollout)]
     compares = [Compare(key, 0)]
+    if pages:
+        claim = claim or Claim(*standing_of(store, record.rollout))
+        after = claim.standing.after(record, [record, *kept_drills(store, record.rollout)])
+        claim = replace(claim, standing=after)
+        writes += [into_outbox(page, at=at) for page in pages]
+    if claim is not None:
+        writes.append(claim.put())
+        compares.append(claim.compare())
     if ends is not None:
         writes.append(Delete(ends.key))
         compares.append(Compare(ends.key, ends.mod_revision))

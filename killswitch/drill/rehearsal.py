@@ -29,6 +29,7 @@ from killswitch.drill.record import (
 )
 from killswitch.drill.results import left_in_words, pages_of_result
 from killswitch.drill.routers import MOST, RouterLook, RouterTimes, look_at_routers
+from killswitch.drill.standing import Claim
 from killswitch.drill.verdict import Proven, rehearsed
 from killswitch.errors import BadDocument, KillswitchError, Unavailable
 from killswitch.flags.change import Deed
@@ -46,6 +47,7 @@ from killswitch.wording import counted, duration_in_words
 log = logging.getLogger(__name__)
 PATIENCE: Final = 60.0  # seconds from the commit until routers and receivers must have answered
 POLL: Final = 0.25
+OTHERS: Final = 5.0  # seconds between two looks at what must not wait
 RUNNER_TTL: Final = 15.0  # seconds; so soon after a process has died another finishes its drill
 _NAMED = 5
 _CHANGED = "its flag was changed during the drill, by a person, a plan or a real trip"
@@ -75,7 +77,8 @@ class Means:
 class Prepared:
     """A drill that may begin: its record so far, the rollout and its flag as read, what the routers report, the proof.
 
-    ``cycle``: seconds that this daemon's newest cycle took, because a real breach is found in one.
+    ``cycle``: seconds that this daemon's newest cycle took, because a real breach is found in one. ``ends``: the
+    request that it answers; ``claim``: of a scheduled drill.
     """
 
     record: DrillRecord
@@ -86,17 +89,24 @@ class Prepared:
     proven: Proven
     cycle: float
     ends: Item | None = None
+    claim: Claim | None = None
 
 
 class Rehearsal:
-    """Runs one prepared drill; `run` returns when it is over."""
+    """Runs one prepared drill; `run` returns when it is over.
 
-    def __init__(self, prepared: Prepared, means: Means) -> None:
+    ``others`` is called every few seconds: what must not wait for this drill, such as users of another live drill whose
+    process has died. It may raise what the store raises.
+    """
+
+    def __init__(self, prepared: Prepared, means: Means, *, others: Callable[[], None]) -> None:
         self._prepared = prepared
         self._means = means
         self._store = means.store
         self._record = prepared.record
         self._problems: list[str] = []
+        self._others = others
+        self._others_at = 0.0  # monotonic, of the newest look at them
         self._began_at = 0.0  # monotonic, of the commit's answer
         self._renewed_at = 0.0
 
@@ -133,11 +143,13 @@ class Rehearsal:
             live = tripped(prepared.flag, self._record, reason=incident.reason, rules=incident.rules, now=now)
         transaction = DrillTransaction(
             self._record, prepared.item, incident, page, lease,
-            guards=(means.guard(),), ends=prepared.ends, live=live, history=self._history(live, now),
+            guards=(means.guard(), *([] if prepared.claim is None else [prepared.claim.compare()])),
+            ends=prepared.ends, live=live,
+            more=(*self._history(live, now), *([] if prepared.claim is None else [prepared.claim.put()])),
         )  # fmt: skip
         sent_at = means.monotonic()
         under_way = begin(self._store, transaction, at=now)
-        self._began_at = self._renewed_at = means.monotonic()
+        self._began_at = self._renewed_at = self._others_at = means.monotonic()
         if under_way is not None:
             self._record = replace(self._record, revision=under_way.revision).with_legs(
                 **{COMMIT: self._began_at - sent_at}
@@ -205,6 +217,7 @@ class Rehearsal:
                 answered = len(deliveries) >= len(self._record.receivers)
                 if not on_control and (changed is not None or (times.all_followed and answered)):
                     break
+                self._look_at_others()
             except KillswitchError as error:
                 log.warning("%s: its drill waits for the flag store: %s", self._record.rollout, error)
             if (since >= PATIENCE and not on_control) or since >= 2 * PATIENCE:
@@ -214,6 +227,12 @@ class Rehearsal:
             raise Unavailable(f"{self._record.rollout}: its live drill could not re-arm it yet; the next look does")
         self._conclude(times, deliveries)
         return changed
+
+    def _look_at_others(self) -> None:
+        now = self._means.monotonic()
+        if now - self._others_at >= OTHERS:
+            self._others_at = now
+            self._others()
 
     def _keep_alive(self, lease: Lease) -> None:
         now = self._means.monotonic()

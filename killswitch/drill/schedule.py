@@ -8,7 +8,7 @@ from typing import Final
 
 from killswitch.cron_windows import zone
 from killswitch.drill_settings import DrillSettings
-from killswitch.timestamps import HOUR
+from killswitch.timestamps import DAY, HOUR
 
 LATE: Final = 3 * HOUR  # a drill that could not begin by then was missed
 
@@ -44,6 +44,13 @@ def next_due(settings: DrillSettings, due: float, now: float) -> float | None:
         at = _on(settings, local, days)
         if at > now:
             return at
+
+
+def is_sound(settings: DrillSettings, due: float | None, now: float) -> bool:
+    """Whether a stored ``due`` can be of this schedule: one that a wrong clock wrote lies years ahead, or is lost."""
+    if settings.every is None:
+        return due is None
+    return due is not None and due <= now + (settings.every + 1) * DAY
 
 
 def _on(settings: DrillSettings, local: datetime, days: int) -> float:

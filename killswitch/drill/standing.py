@@ -10,6 +10,7 @@ from typing import Final
 from killswitch.documents import Fields, parse_object
 from killswitch.drill.record import DrillOutcome, DrillRecord
 from killswitch.errors import BadDocument
+from killswitch.stores import Compare, Put, keys
 from killswitch.timestamps import to_iso
 
 FORMAT: Final = 1
@@ -52,6 +53,24 @@ class DrillStanding:
             worst=max(known, default=None),
             missed=self.missed and not passed,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a scheduled drill writes together with its begin: the standing with its next time.
+
+    ``revision``: of the standing before it. So the drill that is due is made once, and never lost: as long as nothing
+    is begun, it is due.
+    """
+
+    standing: DrillStanding
+    revision: int
+
+    def compare(self) -> Compare:
+        return Compare(keys.drill_standing(self.standing.rollout), self.revision)
+
+    def put(self) -> Put:
+        return Put(keys.drill_standing(self.standing.rollout), to_document(self.standing))
 
 
 def to_document(standing: DrillStanding) -> bytes:

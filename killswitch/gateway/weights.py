@@ -138,8 +138,8 @@ class Turn:
 class _Place:
     """The two backends in one rule: their indices, and the canary's share now.
 
-    ``only_lowered``: why its weights can be lowered and not raised, "" where they can. ``idle``: no backend has
-    weight, so every request fails.
+    ``only_lowered``: why its weights can be lowered and not raised, "" where they can. ``idle``: without the canary no
+    backend has weight, so once it is lowered every request would fail.
     """
 
     rule: int
@@ -178,7 +178,7 @@ def turn(route: Mapping[str, Any], pair: Pair, wanted: Wanted) -> Turn:
             after.append(place.percent)
             continue
         after.append(0.0 if place.only_lowered and place.percent != target else target)
-        if place.idle or place.percent != target:
+        if place.percent != target or (place.idle and target < 100.0):
             changes += _weights(place, target)
     mark = _mark(applied, wanted, most, lowered=bool(changes) and target < most)
     if not changes and (said or applied == mark):
@@ -305,7 +305,7 @@ def _place(
         tuple(canaries),
         round(share, 6),
         only_lowered and f"rule {number} {only_lowered}: the canary can be lowered there, and not raised",
-        idle=not only_lowered and sum(known) == 0,
+        idle=all(not weight for i, weight in enumerate(weights) if i not in canaries),
     )
 
 
@@ -339,7 +339,12 @@ def _weight(reference: Mapping[str, Any]) -> int | None:
 def _weights(place: _Place, percent: float) -> list[Mapping[str, Any]]:
     at = f"/spec/rules/{place.rule}/backendRefs"
     if place.only_lowered:  # to 0: the others' shares of the rest are not ours to change
-        return [{"op": "add", "path": f"{at}/{canary}/weight", "value": 0} for canary in place.canaries]
+        lowered: list[Mapping[str, Any]] = [
+            {"op": "add", "path": f"{at}/{canary}/weight", "value": 0} for canary in place.canaries
+        ]
+        if place.idle:
+            lowered.append({"op": "add", "path": f"{at}/{place.control}/weight", "value": WHOLE})
+        return lowered
     canary = round(percent * WHOLE / 100.0)
     return [
         {"op": "add", "path": f"{at}/{place.control}/weight", "value": WHOLE - canary},

@@ -6,13 +6,19 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from killswitch.drill import request as requests
 from killswitch.drill.record import DrillOutcome
+from killswitch.drill.request import DrillRequest
 from killswitch.flags.document import to_document
 from killswitch.flags.flag import Flag, drilled
 from killswitch.pages.page import PageKind
+from killswitch.router.presence import Report
+from killswitch.router.presence import to_document as report_document
+from killswitch.status.reports import CycleReport
 from killswitch.stores import Item, Put, keys
 from tests.doubles.drills import NAME, DrilledWorld
 from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
@@ -203,6 +209,63 @@ def test_a_drill_that_cannot_be_ended_keeps_no_other_back() -> None:
     store.fault = lambda call: Fault.FAIL_BEFORE if keys.drill("aaa", 1) in str(call.subject) else None
     assert world.drilled().outcome is DrillOutcome.PASSED
     assert world.server.get(keys.drill_open("aaa")) is not None
+
+
+class TwoRollouts(DrilledWorld):
+    """With ``second``, armed and well as the first."""
+
+    def __init__(self) -> None:
+        super().__init__(QUIET)
+        self.rollouts["second"] = replace(self.rollouts[NAME], name="second")
+        self.person.arm("second", control="model-old", canary="model-new", percent=5.0, stage="ramp_5", salt="")
+        revision = self.person.stored("second").revision
+        report = Report("r1", "second", revision, 1, "armed", 5.0, self.clock.wall(), acted_for=0.0)
+        self.server.commit("r1", (), (Put(keys.router("second", "r1"), report_document(report)),))
+
+    def report(self) -> CycleReport:
+        first = super().report()
+        flag = self.person.stored("second").flag
+        second = replace(first.reports[NAME], rollout="second", flag=flag, rules=self.rollouts["second"])
+        return replace(first, reports={**first.reports, "second": second})
+
+    def ask_second(self) -> None:
+        asked = DrillRequest("second", True, "ann@laptop", "command line on laptop", "n2")
+        self.server.commit("person", (), (Put(keys.drill_request("second"), requests.to_document(asked)),))
+
+
+def test_a_live_drill_whose_process_died_waits_for_no_other_drill() -> None:
+    """Its users get the canary again while the replica that is left still waits for another rollout's routers."""
+    world = TwoRollouts()
+
+    store = world.drills._store
+    assert isinstance(store, MemoryStore)
+
+    def die() -> None:
+        if drilled(world.person.stored("second").flag):
+            store.fault = lambda _: Fault.CRASH_BEFORE  # a dead process gives no lease back
+            raise Crash
+
+    def begin_and_die() -> None:
+        world.at_each_step = die
+        world.ask_second()
+        with pytest.raises(Crash):
+            world.drills.look()
+        world.at_each_step = note
+
+    armed_during: list[bool] = []
+
+    def note() -> None:
+        flag = world.person.stored("second").flag
+        assert flag is not None
+        armed_during.append(flag.armed)
+
+    world.at_each_step = begin_and_die
+    world.routers["r3"] = None  # so that the other drill waits its whole minute
+    world.ask()
+    world.replicas["kill-1"].look()
+    assert armed_during[:4] == [False] * 4
+    assert armed_during[-1]
+    assert world.kept()[0].outcome is DrillOutcome.FAILED
 
 
 def test_a_request_that_another_replica_has_taken_is_not_refused() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,10 +13,13 @@ import pytest
 from killswitch.drill.drills import LOOK_AT_SCHEDULES, SCHEDULE, TRY_AGAIN
 from killswitch.drill.record import DrillOutcome
 from killswitch.drill.schedule import LATE, first_due, next_due, schedule_in_words
+from killswitch.drill.standing import to_document as standing_document
 from killswitch.drill_settings import DrillSettings
 from killswitch.pages.page import PageKind
+from killswitch.stores import Put, keys
 from killswitch.timestamps import DAY
 from tests.doubles.drills import NAME, DrilledWorld, rules
+from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
 from tests.doubles.pages import AT
 
 WEEKLY = DrillSettings(every=7, at=3 * 3600.0, time_zone="Europe/Berlin")
@@ -96,6 +102,82 @@ def test_the_next_one_is_made_too() -> None:
     until_due(world)
     looks(world, 1, LOOK_AT_SCHEDULES + 1.0)
     assert len(world.kept()) == 2
+
+
+SURE = [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER, Fault.FAIL_BEFORE]
+
+
+@pytest.mark.parametrize("fault", SURE)
+def test_a_fault_at_any_call_loses_no_drill_and_makes_none_twice(fault: Fault) -> None:
+    """Whatever strikes the replica that begins it: in the end there is one, timed or paged as failed."""
+    for number in itertools.count():
+        world = DrilledWorld(NIGHTLY, replicas=2)
+        until_due(world)
+        world.clock.advance(LOOK_AT_SCHEDULES)
+        world.step()
+        struck = struck_at(world, number, fault)
+        with contextlib.suppress(Crash):
+            world.drills.look()
+        if not struck:
+            return
+        if fault in {Fault.CRASH_BEFORE, Fault.CRASH_AFTER}:
+            del world.replicas["kill-0"]
+        else:
+            replica_store(world).fault = lambda _: None
+        looks(world, 3, TRY_AGAIN + 1.0)
+        (record,) = world.kept()
+        assert record.outcome in {DrillOutcome.PASSED, DrillOutcome.FAILED}, f"{fault} at call {number}"
+        assert len(world.pages(PageKind.DRILL_FAILED)) == (record.outcome is DrillOutcome.FAILED)
+        due = world.standing().due
+        assert due is not None
+        assert due > world.clock.wall()
+
+
+def replica_store(world: DrilledWorld) -> MemoryStore:
+    store = world.drills._store
+    assert isinstance(store, MemoryStore)
+    return store
+
+
+def struck_at(world: DrilledWorld, number: int, fault: Fault) -> list[Call]:
+    """The call that was struck, once it is: the one of that number from now on. A dead process makes no further one."""
+    store = replica_store(world)
+    struck: list[Call] = []
+    first = len(store.calls)
+
+    def strike(call: Call) -> Fault | None:
+        if struck and fault in {Fault.CRASH_BEFORE, Fault.CRASH_AFTER}:
+            return Fault.CRASH_BEFORE
+        if call.number != first + number:
+            return None
+        struck.append(call)
+        return fault
+
+    store.fault = strike
+    return struck
+
+
+def test_one_rollout_whose_documents_fail_keeps_no_other_back() -> None:
+    """The store refuses what belongs to the first rollout; the second is drilled at its time."""
+    world = DrilledWorld(NIGHTLY, replicas=1)
+    first = replace(world.rollouts[NAME], name="aaa")
+    world.rollouts = {"aaa": first, **world.rollouts}
+    until_due(world)
+    replica_store(world).fault = lambda call: Fault.FAIL_BEFORE if "aaa" in str(call.subject) else None
+    looks(world, 1, LOOK_AT_SCHEDULES + 1.0)
+    assert [one.outcome for one in world.kept()] == [DrillOutcome.PASSED]
+
+
+def test_a_time_that_a_wrong_clock_wrote_is_worked_out_again() -> None:
+    """A replica whose clock is ten years ahead writes when the next is due; without it, none was due for ten years."""
+    world = DrilledWorld(NIGHTLY)
+    world.drills.look()
+    put = Put(keys.drill_standing(NAME), standing_document(replace(world.standing(), due=AT + 3650 * DAY)))
+    world.server.commit("wrong clock", (), (put,))
+    looks(world, 1, LOOK_AT_SCHEDULES + 1.0)
+    due = world.standing().due
+    assert due is not None
+    assert due <= AT + 2 * DAY
 
 
 def test_it_waits_for_better_weather() -> None:

@@ -293,6 +293,7 @@ _RULE = st.one_of(
 
 @given(st.lists(_RULE, min_size=1, max_size=70), st.booleans())
 @example([{"backendRefs": [{"name": "new"}, {"name": "old"}, {"name": "new", "port": 80}]}], True)
+@example([{"backendRefs": [{"name": "new"}, {"name": "old", "weight": 0}, {"name": "new", "port": 80}]}], True)
 def test_a_trip_ends_the_canary_in_every_rule_with_both(rules: list[Any], sure: bool) -> None:
     """Backends named twice or three times, weights left out or spoiled, spoiled rules between them."""
     found = route(1, 1)
@@ -305,6 +306,7 @@ def test_a_trip_ends_the_canary_in_every_rule_with_both(rules: list[Any], sure: 
         own = [one for one in backends if one.get("namespace", "shop") == "shop"]
         if {"old", "new"} <= {one["name"] for one in own}:
             assert all(one.get("weight", 1) == 0 for one in own if one["name"] == "new")
+            assert any(one.get("weight", 1) for one in backends)  # else every request fails
 
 
 @pytest.mark.parametrize(
