@@ -74,6 +74,8 @@ def test_rotated_secrets_and_expired_tokens_need_no_restart(tmp_path: Path) -> N
         (replica,) = fleet.replicas
         fleet.start()
         replica.kill()
+        # while its session lives, the name is taken: an error of its own
+        wait_until(lambda: fleet.store.get(keys.claim(f"sessions/{replica.name}")) is None, "the end of its session")
         password = tmp_path / "password"
         password.write_text("first")
         replica.environment |= {"KILLSWITCH_STORE_USER": "killswitch", "KILLSWITCH_STORE_PASSWORD_FILE": str(password)}

@@ -203,8 +203,9 @@ def test_a_header_that_is_there_twice_is_refused(one: Replica, signer: Signer) -
 
 
 def test_too_many_requests_are_turned_away(signer: Signer) -> None:
-    statuses = [signer.post("interactions", b"x", {}).status_code for _ in range(60)]
-    assert 429 in statuses
+    with requests.Session() as session:  # one connection, so that a busy machine still asks faster than it may
+        url = f"{signer.base}/slack/interactions"
+        assert any(session.post(url, data=b"x", timeout=20).status_code == 429 for _ in range(5000))
 
 
 def test_another_method_is_not_there(signer: Signer) -> None:

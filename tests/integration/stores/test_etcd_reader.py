@@ -71,7 +71,7 @@ def test_a_connection_that_the_server_closed_is_replaced(plain: EtcdCluster) -> 
 def test_reads_go_on_at_the_next_endpoint_and_stay_with_it(plain: EtcdCluster) -> None:
     with TcpProxy(("127.0.0.1", plain.members[0].client_port)) as dead:
         dead.black_hole()
-        with reading(f"etcd://{dead.endpoint},{plain.endpoints[0]},127.0.0.1:1", timeout=1.5) as reader:
+        with reading(f"etcd://{dead.endpoint},{plain.endpoints[0]},127.0.0.1:1", timeout=9.0) as reader:
             for _ in range(5):
                 reader.read([NAME])
             assert dead.accepted <= 1

@@ -33,7 +33,9 @@ class Written:
             else:
                 self._held[role] = json.dumps({"role": role, "n": number}).encode()
         if self._store is None:
-            self._path.write_text(json.dumps([json.loads(value) for value in self._held.values()]))
+            whole = self._path.with_name("new")  # renamed into place: a reader finds the old one or the new one
+            whole.write_text(json.dumps([json.loads(value) for value in self._held.values()]))
+            whole.replace(self._path)
         else:
             writes = [Put(keys.role(r), self._held[r]) if r in self._held else Delete(keys.role(r)) for r in changes]
             self._store.commit((), [*writes, Put(keys.flag("other"), b"not under the prefix")])
