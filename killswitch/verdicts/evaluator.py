@@ -12,21 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from killswitch.drill_settings import DrillSettings
 from killswitch.flags.flag import AA, SHADOW
 from killswitch.model import (
     Decide,
     Finding,
     Mode,
-    PageSettings,
     RatioSignal,
     Reading,
     Readings,
     Reason,
-    Rollout,
     Rule,
-    ShadowSettings,
-    SpendSettings,
     Unreadable,
     Verdict,
     Want,
@@ -61,7 +56,7 @@ LONGEST_ALARM = 3600.0
 class _Memory:
     """What the evaluator remembers of one generation of one rollout. ``began``: the first tick it was judged at."""
 
-    generation: tuple[int, float, tuple[float, ...], Rollout]
+    generation: tuple[int, float, tuple[float, ...], tuple[object, ...]]
     began: float
     streaks: dict[str, Streak] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
@@ -387,18 +382,13 @@ def shows_steps(armed: ArmedRollout, rule: Rule) -> bool:
     return judged_by_evidence(armed, rule) and keeps_windows(armed)
 
 
-def _judged_as(armed: ArmedRollout) -> Rollout:
-    """The part of a rule file that decides verdicts: not who is paged, and not its comments."""
-    return replace(
-        armed.rollout,
-        page=PageSettings(),
-        shadow=ShadowSettings(),
-        spend=SpendSettings(),
-        drill=DrillSettings(),
-        trip_when_blind_after=None,
-        file="",
-        digest="",
-    )
+JUDGED = ("name", "control", "canary", "cohorts", "rules", "window", "min_requests", "decide", "false_trips_per_day",
+          "bursts", "mode")  # fmt: skip
+
+
+def _judged_as(armed: ArmedRollout) -> tuple[object, ...]:
+    """The part of a rule file that decides verdicts: not who is paged, nor its plan, nor at which line a key is."""
+    return tuple(getattr(armed.rollout, name) for name in JUDGED)
 
 
 def _renewals(armed: ArmedRollout) -> tuple[float, ...]:

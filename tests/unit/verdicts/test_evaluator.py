@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -16,13 +16,14 @@ from killswitch.model import (
     Reading,
     Readings,
     Reason,
+    Rollout,
     Rule,
     Unreadable,
     Verdict,
     Want,
 )
 from killswitch.verdicts.armed_rollout import ArmedRollout
-from killswitch.verdicts.evaluator import PER_USER, WINDOW, Evaluator, answer_all
+from killswitch.verdicts.evaluator import JUDGED, PER_USER, WINDOW, Evaluator, answer_all
 from tests.doubles.scripted_source import ALL_RULES, ERRORS, REFUSALS, rollout
 
 NOW = 1_776_600_000.0
@@ -56,6 +57,33 @@ def test_no_window_reaches_back_before_arming(age: float, seconds: float | None)
     assert [want.seconds for want in evaluator.wants([armed], tick)] == ([] if seconds is None else [seconds])
     finding = judged(evaluator, armed, tick, OVER)
     assert (finding.reason is Reason.JUST_ARMED) is (seconds is None)
+
+
+# of each field of a rule file: whether another value is a new beginning, so that no streak of the old one counts
+STARTS_AGAIN = {
+    "name": True, "control": True, "canary": True, "cohorts": True, "rules": True, "window": True,
+    "min_requests": True, "decide": True, "false_trips_per_day": True, "bursts": True, "mode": True,
+    "trip_when_blind_after": False, "page": False, "shadow": False, "spend": False, "plan": False, "slow": False,
+    "alerts": False, "drill": False, "file": False, "digest": False, "lines": False,
+}  # fmt: skip
+
+
+def test_each_key_of_a_rule_file_is_judged_or_is_not() -> None:
+    """A comment that moves a line, another plan or another receiver must not let a canary begin again."""
+    assert {field.name for field in fields(Rollout)} == STARTS_AGAIN.keys()
+    assert {name for name, judged in STARTS_AGAIN.items() if judged} == set(JUDGED)
+
+
+@pytest.mark.parametrize("judged_otherwise", [False, True])
+def test_a_streak_outlives_a_comment_and_no_other_limit(judged_otherwise: bool) -> None:
+    evaluator = Evaluator(interval=30.0, step=30.0)
+    armed = armed_rollout((replace(ERRORS, for_ticks=2),))
+    judged(evaluator, armed, NOW + 600, OVER)
+    rules = armed.rollout
+    commented = replace(rules, lines={"error_rate": 9}, digest="b")
+    edited = replace(armed, rollout=replace(rules, min_requests=99) if judged_otherwise else commented)
+    finding = judged(evaluator, edited, NOW + 630, OVER)
+    assert (finding.verdict is Verdict.BREACH) is not judged_otherwise
 
 
 def test_every_rule_is_asked_for_and_answered_in_order() -> None:
