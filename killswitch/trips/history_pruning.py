@@ -1,6 +1,6 @@
-"""Removes what is older than 400 days of flags' histories, and of the cohorts around trips: by any replica.
+"""Removes what is older than 400 days of flags' histories, of incidents, and of the cohorts around trips: any replica.
 
-A few rollouts at a time. Incidents themselves stay.
+A few rollouts at a time. The newest incident of a rollout stays, however old it is: its flag may still rest on it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from killswitch.errors import BadDocument, KillswitchError
+from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.stores import Delete, Store, TellsTime, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.timestamps import DAY
@@ -46,7 +47,7 @@ class HistoryPruning:
         old: list[str] = []
         for name in turn:
             before = self._now() - KEPT_DAYS * DAY
-            old += [key for key, at in (*self._lines(name), *self._trends(name)) if at < before]
+            old += [key for key, at in (*self._lines(name), *self._trends(name), *self._incidents(name)) if at < before]
             self._after = name
             if len(old) >= MOST_DELETED:
                 break
@@ -71,6 +72,17 @@ class HistoryPruning:
                 yield item.key, trend_from_document(item.value, rollout=rollout).until
             except BadDocument:
                 continue  # another version may read it
+
+    def _incidents(self, rollout: str) -> Iterator[tuple[str, float]]:
+        """The key of each incident but the newest, and when it was decided."""
+        known: list[tuple[float, str]] = []
+        for item in self._store.list(keys.incidents(rollout)).items:
+            try:
+                known.append((incident_from_document(item.value, rollout=rollout).decided_at, item.key))
+            except BadDocument:
+                continue  # another version may read it
+        for at, key in sorted(known)[:-1]:
+            yield key, at
 
     def _now(self) -> float:
         """The earlier of two clocks: one that is a year ahead must not cost a year of history."""
