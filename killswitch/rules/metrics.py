@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Final
 
 from killswitch.model import Selector
 from killswitch.rules.document import Path
@@ -94,6 +95,10 @@ def _with_events(metrics: Metrics, spec: MetricsSpec, complaints: list[Complaint
 # --- selectors ----------------------------------------------------------------------------------
 
 
+NO_COUNTERS: Final = ("_gcount", "_gsum")
+"""Ends of names, in OpenMetrics, of what a histogram of gauge type holds now."""
+
+
 def whole(
     partials: tuple[PartialSelector, ...], base: tuple[Selector, ...] | None, path: Path, complaints: list[Complaint]
 ) -> tuple[Selector, ...] | None:
@@ -111,6 +116,10 @@ def whole(
                 )
             )
             return None
+        if metric is not None and metric.endswith(NO_COUNTERS):
+            text = f"{where}: {shown(metric)} is a gauge of OpenMetrics, and counts nothing"
+            complaints.append(Complaint(path, text, "name a counter, such as its …_total or …_count"))
+            return None
         if metric is None:
             selectors += [Selector(known.metric, (*known.matchers, *matchers)) for known in base or ()]
         else:
@@ -120,7 +129,7 @@ def whole(
 
 def buckets_of(partial: PartialSelector, path: Path, complaints: list[Complaint]) -> Selector | None:
     metric, matchers = partial
-    if metric is None or metric.endswith(("_count", "_sum", "_total")):
+    if metric is None or metric.endswith(("_count", "_sum", "_total", *NO_COUNTERS)):
         where = ".".join(map(str, path))
         complaints.append(
             Complaint(path, f"{where}: no histogram is named", "write its name, with or without _bucket at the end")

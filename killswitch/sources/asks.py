@@ -44,6 +44,8 @@ class Shape(StrEnum):
 class Sum:
     """The counters of one cohort and selector (cohort matchers included), summed; for each ``le`` if ``by_le``.
 
+    ``native``: the series are native histograms; a step or an increase of them is `Buckets`.
+
     ``basis``: the counters by which a closer look tells processes apart.
     """
 
@@ -52,10 +54,12 @@ class Sum:
     seconds: float
     by_le: bool = False
     basis: Selector | None = None
+    native: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.shape, self.selector, self.seconds, self.by_le, self.basis)))
+        parts = (self.shape, self.selector, self.seconds, self.by_le, self.basis, self.native)
+        object.__setattr__(self, "_hash", hash(parts))
 
     def __hash__(self) -> int:
         return self._hash  # asks are dictionary keys, thousands of times a cycle
@@ -85,6 +89,11 @@ class QueryLanguage(Protocol):
     def typed(self, ask: Ask) -> str:
         """The query that a person would type to see the number of ``ask`` alone; pages and `explain` show it."""
         ...
+
+
+def is_native(buckets: Selector) -> bool:
+    """Whether these are native histograms: their series have the histogram's own name, classic ones add ``_bucket``."""
+    return not buckets.metric.endswith("_bucket")
 
 
 def before_step(interval: float) -> float:
@@ -166,18 +175,25 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
                 basis=whole(trials[0]),
             )
         case QuantileSignal(buckets):
-            total = Selector(buckets.metric, (*buckets.matchers, Matcher("le", "=", "+Inf")))
-            return Needs(
-                trials=sums(shape, (buckets,), want.seconds, by_le=True),
+            classic = not is_native(buckets)
+            total = Selector(buckets.metric, (*buckets.matchers, *((Matcher("le", "=", "+Inf"),) if classic else ())))
+            found = Needs(
+                trials=sums(shape, (buckets,), want.seconds, by_le=classic),
                 recent=sums(Shape.RECENT, (total,), fresh),
-                layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True),
-                live=sums(Shape.LIVE, (total,), alike) if of_step else (),
+                layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True) if classic else (),
+                live=sums(Shape.LIVE, (total,), alike) if of_step and classic else (),
                 falls=falls((total,), total),
                 trials_are_recent=of_step,
                 basis=whole(total),
             )
+            return found if classic else _natively(found, same)
         case QuerySignal(canary, control):
             return Needs(trials=(Free(canary if cohort is Cohort.CANARY else control),))
+
+
+def _natively(need: Needs, same: Same) -> Needs:
+    trials = (same(replace(ask, native=True)) for ask in need.trials if isinstance(ask, Sum))
+    return replace(need, trials=tuple(trials), falls=tuple(same(replace(ask, native=True)) for ask in need.falls))
 
 
 def _not_within_others(selectors: Sequence[Selector]) -> list[Selector]:

@@ -58,7 +58,7 @@ Present = NDArray[np.bool_]
 
 def created_metric(metric: str) -> str | None:
     """The series in which OpenMetrics says when a counter or a histogram was made; None where there is none."""
-    for suffix in ("_total", "_bucket"):
+    for suffix in ("_total", "_bucket", "_count", "_sum"):
         if metric.endswith(suffix):
             return metric.removesuffix(suffix) + "_created"
     return None

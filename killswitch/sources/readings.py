@@ -61,7 +61,7 @@ def _measurements(
     present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
     if isinstance(want.signal, QuantileSignal):
         unit = want.signal.unit_seconds
-        layouts = points_of(answers[need.layout[0]], ticks)
+        layouts = points_of(answers[need.layout[0]], ticks) if need.layout else [None] * ticks
         return [_histogram(_comparable(*pair), unit) for pair in zip(present, layouts, strict=True)]
     events = summed(need.events, answers, ticks)
     return [

@@ -31,6 +31,7 @@ from killswitch.sources.counter_resets import (
     unexplained_falls,
 )
 from killswitch.sources.falls import Falls
+from killswitch.sources.gauge_histograms import gauge_counts, without_gauges
 from killswitch.sources.prometheus.queries import Ranges
 
 Milliseconds = NDArray[np.int64]
@@ -154,7 +155,10 @@ class SampleReader:
         looks = self._columns([look.ask for look in closer.values()], ticks)
         found = with_closer(found, closer, looks, len(ticks))
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0])
-        return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
+        readings = dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
+        first, last = (round(stamp * 1000) for stamp in (min(ticks) - LOOKBACK, max(ticks)))
+        there = {name for name in gauge_counts(wants) if any(len(one.stamps) for one in self._load(name, first, last))}
+        return without_gauges(wants, readings, there)
 
     def _look_up(self, asks: Sequence[Ask], tick: float) -> Answers:
         known = {ask: column for ask in asks if (column := self._seen.at(ask, tick)) is not None}

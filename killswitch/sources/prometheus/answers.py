@@ -17,11 +17,13 @@ from killswitch.net.bounded_http import excerpt
 from killswitch.sources.asks import Ask, Shape
 from killswitch.sources.columns import WHOLE, Column, Point, buckets_of
 from killswitch.sources.prometheus import quiet
+from killswitch.sources.prometheus.native_answers import NotNative, buckets_in, histograms_of
 from killswitch.sources.prometheus.queries import Query
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
 _MOST_LOGGED: Final = 100
+_OF_GAUGE_TYPE: Final = "native histogram metric is not a counter"
 
 Row = Mapping[str, Any]
 
@@ -101,6 +103,12 @@ def _heed(warnings: Any, infos: Any, showable: Showable) -> None:
             partial.append(text)
     for text in infos or ():
         _log_once(text, showable)
+    if any(_OF_GAUGE_TYPE in text for text in partial):
+        raise Unusable(
+            Reason.GARBAGE,
+            "the server says that this is a native histogram of gauge type: it shows what is there now, and counts no "
+            "requests. Name a histogram of durations",
+        )
     if partial:
         raise Unusable(
             Reason.PARTIAL_ANSWER, f"the server warns that its answer may be partial: {excerpt('; '.join(partial))}"
@@ -173,7 +181,7 @@ def _samples(row: Row, ticks: Sequence[float], step: float) -> list[tuple[int, f
     """Position of the tick, and value, of each sample of a series."""
     samples = row.get("values") if "values" in row else [row.get("value")]
     if not isinstance(samples, list):
-        raise Unusable(Reason.GARBAGE, "a series of the answer holds no samples (native histograms are not read)")
+        raise Unusable(Reason.GARBAGE, "a series of the answer holds no samples (is it a native histogram?)")
     found = []
     for sample in samples:
         if type(sample) is not list or len(sample) != 2:
@@ -197,6 +205,8 @@ def grouped(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: flo
 
     The loop runs tens of thousands of times a cycle.
     """
+    if query.native and query.shape not in {Shape.FALLS, Shape.CLOSE_FALLS}:
+        return _native_columns(query, rows, ticks, step)
     names = query.labels
     allowed = {*names, "le"} if query.by_le else set(names)
     tables: dict[tuple[str, ...], dict[str, list[tuple[int, float]]]] = {values: {} for values in query.cells}
@@ -213,6 +223,28 @@ def grouped(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: flo
         table[edge] = _samples(row, ticks, step)
     column = _columns_of(query)
     return {ask: column(tables[values], len(ticks)) for values, ask in query.cells.items()}
+
+
+def _native_columns(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: float) -> dict[Ask, Column]:
+    """As `grouped`, of native histograms: -inf where a row says that some need a closer look. Raises Unusable."""
+    columns: dict[tuple[str, ...], list[Point]] = {values: [None] * len(ticks) for values in query.cells}
+    for row in rows:
+        labels = _labels(row)
+        column = columns.get(tuple([labels.get(name, "") for name in query.labels]))
+        if column is None:
+            continue  # label values of two asks, combined
+        if "le" in labels:
+            for at, _ in _samples(row, ticks, step):
+                column[at] = -math.inf
+            continue
+        try:
+            samples = [(time, buckets_in(histogram)) for time, histogram in histograms_of(row)]
+        except NotNative as error:
+            raise Unusable(Reason.GARBAGE, str(error)) from None
+        for time, buckets in samples:
+            at = _at(time, ticks, step)
+            column[at] = buckets if column[at] is None else column[at]
+    return {ask: columns[values] for values, ask in query.cells.items()}
 
 
 def _columns_of(query: Query) -> Callable[[Mapping[str, Sequence[tuple[int, float]]], int], list[Point]]:

@@ -13,7 +13,7 @@ class CloserLook:
     """The parts of a closer look as PromQL. ``by`` groups the answer, ``process`` are the labels of a process.
 
     ``series``, ``basis``: instant selectors; ``created`` that of the ``_created`` series. ``several``: more than one
-    bucket of a request is among the series.
+    bucket of a request is among the series. ``resolution``: the scrape interval as a duration.
     """
 
     series: str
@@ -22,10 +22,11 @@ class CloserLook:
     by: str
     process: tuple[str, ...]
     several: bool
+    resolution: str
 
     def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:
         """``within``, ``before``, …: ranges in brackets; ``recent``: seconds since which a counter is newly made."""
-        on, group = self._on, self._by_process
+        on, group = self.on_process, self.by_process
 
         def new(series: str) -> str:
             return f"last_over_time({series}{within})"
@@ -39,8 +40,8 @@ class CloserLook:
         s, b = self.series, self.basis
         now, then = f"sum {group} ({new(b)} + 0 * {old(b)})", f"sum {group} ({old(b)} + 0 * {new(b)})"
         restarted = f"({then} > {NEAR_ZERO} * {now})"
-        highest = f"max_over_time({s}{seen} offset {offset})"
-        back = f"(({new(s)} >= {highest}) and ({highest} > {old(s)}) unless {on} {self._restarted_in(seen)}) * -Inf"
+        highest = self.extreme("max", s, seen, f" offset {offset}")
+        back = f"(({new(s)} >= {highest}) and ({highest} > {old(s)}) unless {on} {self.restarted_in(seen)}) * -Inf"
         grown = f"({new(s)} - {old(s)} >= 0)"
         again = f"(({new(s)} < {old(s)}) and {on} {restarted})"
         may = f"(({now} - {then} >= 0 or ({now} and {on} {restarted})) + {SLACK})"
@@ -58,29 +59,33 @@ class CloserLook:
 
     def increase(self, within: str) -> str:
         s = self.series
-        fell = f"((resets({s}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
+        fell = f"((resets({s}{within}) > 0) unless {self.on_process} {self.restarted_in(within)})"
         return f"sum{self.by} ((increase({s}{within}) unless {fell}) or {fell} * -Inf)"
 
     def falls(self, hour: str, young: str) -> str:
         """The most falls of one series within an hour that no restart explains."""
 
         def unexplained(within: str) -> str:
-            return f"((resets({self.series}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
+            return f"((resets({self.series}{within}) > 0) unless {self.on_process} {self.restarted_in(within)})"
 
         return f"max{self.by} ({unexplained(hour)} or {unexplained(young)})"
 
-    def _restarted_in(self, within: str) -> str:
+    def extreme(self, which: str, series: str, within: str, offset: str = "") -> str:
+        """The highest ("max") or the lowest ("min") value of each series within a range."""
+        return f"{which}_over_time({series}{within}{offset})"
+
+    def restarted_in(self, within: str) -> str:
         """Processes of which most of what was counted has begun again, near zero."""
-        highest, lowest = f"max_over_time({self.basis}{within})", f"min_over_time({self.basis}{within})"
-        reset = f"sum {self._by_process} ((resets({self.basis}{within}) > bool 0) * {highest})"
-        most = f"{reset} * 2 > sum {self._by_process} ({highest})"
-        near_zero = f"sum {self._by_process} ({highest}) > {NEAR_ZERO} * sum {self._by_process} ({lowest})"
-        return f"(({most}) and {self._on} ({near_zero}))"
+        highest, lowest = self.extreme("max", self.basis, within), self.extreme("min", self.basis, within)
+        reset = f"sum {self.by_process} ((resets({self.basis}{within}) > bool 0) * {highest})"
+        most = f"{reset} * 2 > sum {self.by_process} ({highest})"
+        near_zero = f"sum {self.by_process} ({highest}) > {NEAR_ZERO} * sum {self.by_process} ({lowest})"
+        return f"(({most}) and {self.on_process} ({near_zero}))"
 
     @property
-    def _by_process(self) -> str:
+    def by_process(self) -> str:
         return f"by ({', '.join(map(promql.label_name, self.process))})"
 
     @property
-    def _on(self) -> str:
+    def on_process(self) -> str:
         return f"on ({', '.join(map(promql.label_name, self.process))})"

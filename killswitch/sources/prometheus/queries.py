@@ -14,8 +14,9 @@ from typing import Final
 from killswitch.model import Matcher
 from killswitch.sources import counter_resets
 from killswitch.sources.asks import LOOKBACK, Ask, Free, Shape, Sum, before_step, labels_of_both, split_matchers
-from killswitch.sources.prometheus import promql
+from killswitch.sources.prometheus import native_queries, promql
 from killswitch.sources.prometheus.closer_look import CloserLook
+from killswitch.sources.prometheus.native_queries import NativeLook
 from killswitch.sources.prometheus.quiet import EACH
 
 # an answer of one query stays well under the 8 MB that are read at most
@@ -23,6 +24,7 @@ _ANSWER_BYTES: Final = 5_000_000
 _BYTES_A_SERIES: Final = 160
 _BYTES_A_POINT: Final = 36
 _BUCKETS: Final = 24  # assumed in a histogram
+_NATIVE: Final = 250  # points as long as one native histogram of a hundred buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,11 @@ class Query:
     by_le: bool
     cells: Mapping[tuple[str, ...], Sum]
     basis: _Many | None = None
+    native: bool = False
 
     def text(self, ranges: Ranges) -> str:
         matchers = _matchers(self.fixed, self.labels, self.cells)
-        question = PromQuery(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels)
+        question = PromQuery(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels, self.native)
         if self.shape is Shape.GROWN:
             return question.grown(ranges)
         if self.basis is None or self.shape is Shape.FALLS:
@@ -100,11 +103,14 @@ class PromQuery:
     seconds: float
     by_le: bool
     labels: tuple[str, ...] = ()
+    native: bool = False
 
-    def text(self, ranges: Ranges) -> str:
+    def text(self, ranges: Ranges) -> str:  # noqa: PLR0911  one for each shape
         series = promql.series(self.metric, self.matchers)
         by = _clause("by", (*self.labels, *(("le",) if self.by_le else ())))
         within = series + ranges.half_open(self.seconds)
+        if self.native and self.shape is Shape.INCREASE:
+            return native_queries.increase(by, within)
         match self.shape:
             case Shape.INCREASE:
                 # -Inf if a counter fell: then a closer look is needed
@@ -119,6 +125,8 @@ class PromQuery:
                 new = f"last_over_time({within})"
                 old = self.before(ranges)
                 reach = series + ranges.half_open(self.seconds + ranges.before)
+                if self.native:
+                    return native_queries.step(by, within, old, reach)
                 # -Inf if a counter fell or is new: then a closer look is needed
                 return f"sum{by} ((({new} - {old}) unless resets({reach}) > 0) or {new} - Inf)"
             case Shape.FALLS:
@@ -155,13 +163,15 @@ class PromQuery:
     def closer(self, ranges: Ranges, basis: str, shared: Sequence[str]) -> str:
         """A closer look at the same counters: processes are those of ``basis``, and of the labels both have."""
         created = counter_resets.created_metric(self.metric)
-        look = CloserLook(
+        kind = NativeLook if self.native else CloserLook
+        look = kind(
             series=promql.series(self.metric, self.matchers),
             basis=basis,
             created=None if created is None else promql.series(created, self.matchers),
             by=_clause("by", (*self.labels, *(("le",) if self.by_le else ()))),
             process=tuple(dict.fromkeys((*counter_resets.PROCESS_LABELS, *shared))),
             several=self.by_le,
+            resolution=promql.duration(ranges.interval),
         )
         within = ranges.half_open(self.seconds)
         if self.shape is Shape.CLOSE_INCREASE:
@@ -193,12 +203,15 @@ def plan(asks: Iterable[Sum], ticks: int = 1) -> list[Query]:
         if ask.basis is not None:
             basis_fixed, basis_equal = split_matchers(ask.basis)
             basis = _Many(ask.basis.metric, basis_fixed, tuple(basis_equal))
-        group = _Group(ask.shape, ask.selector.metric, fixed, tuple(equal), ask.seconds, ask.by_le, basis)
+        group = _Group(ask.shape, ask.selector.metric, fixed, tuple(equal), ask.seconds, ask.by_le, basis, ask.native)
         groups[group][tuple(equal.values())] = ask
     return [
-        Query(group.shape, group.metric, group.fixed, group.labels, group.seconds, group.by_le, cells, group.basis)
+        Query(
+            group.shape, group.metric, group.fixed, group.labels, group.seconds, group.by_le, cells, group.basis, native
+        )
         for group, members in groups.items()
-        for cells in _portions(members, ticks, by_le=group.by_le)
+        for native in (group.native,)
+        for cells in _portions(members, ticks, points_each(by_le=group.by_le, native=native))
     ]
 
 
@@ -222,25 +235,30 @@ class _Group:
     seconds: float
     by_le: bool
     basis: _Many | None
+    native: bool
 
 
-def _portions(
-    members: Mapping[tuple[str, ...], Sum], ticks: int, *, by_le: bool
-) -> Iterator[dict[tuple[str, ...], Sum]]:
+def _portions(members: Mapping[tuple[str, ...], Sum], ticks: int, each: int) -> Iterator[dict[tuple[str, ...], Sum]]:
     # by the most varied label first, so that a portion asks for few unneeded combinations
     variety = [len(set(column)) for column in zip(*members, strict=True)]
     order = sorted(range(len(variety)), key=lambda position: -variety[position])
     rows = sorted(members.items(), key=lambda row: [row[0][position] for position in order])
     label_bytes = max(sum(map(len, values)) for values in members)
     series = _BYTES_A_SERIES + label_bytes + ticks * _BYTES_A_POINT
-    size = max(1, int(_ANSWER_BYTES / (series * (_BUCKETS if by_le else 1))))
+    size = max(1, int(_ANSWER_BYTES / (series * each)))
     for start in range(0, len(rows), size):
         yield dict(rows[start : start + size])
 
 
-def most_ticks(*, by_le: bool) -> int:
+def points_each(*, by_le: bool, native: bool) -> int:
+    """How many plain numbers are as long as one number of an ask."""
+    return _NATIVE if native else _BUCKETS if by_le else 1
+
+
+def most_ticks(ask: Ask) -> int:
     """How many points of time one query may cover so that even a single ask's answer stays small."""
-    return int(_ANSWER_BYTES / _BYTES_A_POINT / (_BUCKETS if by_le else 1))
+    each = 1 if isinstance(ask, Free) else points_each(by_le=ask.by_le, native=ask.native)
+    return int(_ANSWER_BYTES / _BYTES_A_POINT / each)
 
 
 def _typed(ask: Ask, ranges: Ranges) -> str:

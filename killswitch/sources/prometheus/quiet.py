@@ -55,7 +55,7 @@ def grown_by_edge(sums: Mapping[float, float], expected: float) -> dict[float, f
 
 def is_step(ask: Ask) -> bool:
     """Whether it asks what one step counted: only of these can a counter be quiet."""
-    return not isinstance(ask, Free) and ask.shape is Shape.STEP
+    return not isinstance(ask, Free) and ask.shape is Shape.STEP and not ask.native
 
 
 class Quiet:

@@ -14,7 +14,7 @@ from typing import Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, Unavailable
-from killswitch.model import Readings, Reason, Selector, Unreadable, Want
+from killswitch.model import Buckets, Readings, Reason, Selector, Unreadable, Want
 from killswitch.net.bounded_http import Credentials
 from killswitch.net.credentials import TLS
 from killswitch.sources.asks import Ask, Free, Shape, Sum
@@ -24,12 +24,15 @@ from killswitch.sources.columns import Answers, Column
 from killswitch.sources.counter_health import CounterHealth, process_in_words
 from killswitch.sources.counter_lookups import AbsentCache, SeenCache
 from killswitch.sources.falls import Falls
+from killswitch.sources.gauge_histograms import gauge_counts, without_gauges
 from killswitch.sources.histogram_edges import Layouts
 from killswitch.sources.prometheus import answers, counter_queries, promql, quiet
 from killswitch.sources.prometheus.answers import Unusable
 from killswitch.sources.prometheus.client import PrometheusClient
 from killswitch.sources.prometheus.dialect import Dialect
+from killswitch.sources.prometheus.gauge_lookups import GaugeLookups
 from killswitch.sources.prometheus.listing import PrometheusListing
+from killswitch.sources.prometheus.native_histograms import NativeHistograms
 from killswitch.sources.prometheus.queries import Query, Ranges, most_ticks, plan
 from killswitch.sources.prometheus.quiet import Quiet
 from killswitch.sources.prometheus.session import PrometheusSession
@@ -75,6 +78,8 @@ class Prometheus:
         self._assemblies = Assemblies()
         self._falls = Falls()
         self._layouts = Layouts()
+        self._native = NativeHistograms()
+        self._gauges = GaugeLookups(self._client)
         self._planned = lru_cache(maxsize=4)(self._plan)  # of steps, what is asked besides, histograms, windows
         self._planned_quick = lru_cache(maxsize=1)(self._plan_quick)
 
@@ -100,6 +105,14 @@ class Prometheus:
         if not ticks:
             return {}
         self._dialect.learn(ticks[-1], deadline)
+        found = self._read(wants, ticks, deadline)
+        natively = self._native.wants(wants, found)
+        if natively:
+            found = self._native.merged(natively, found, self._read(natively, ticks, deadline))
+        counted = (want for want in wants if isinstance(found[ticks[-1]][want.key].canary, Buckets))
+        return without_gauges(wants, found, self._gauges.there(gauge_counts(counted), ticks[-1], deadline))
+
+    def _read(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
         assembly = self._assemblies.of(wants, self._dialect.ranges)
         found = self._numbers(assembly, ticks, deadline)
         falls = self._falls.at(
@@ -130,6 +143,8 @@ class Prometheus:
 
     def _counts_at(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
         """Trials and events of one tick; events that had no trials at the tick before are asked once there are some."""
+        if not assembly.events:  # native histograms alone
+            return self._steps_at(assembly.asks, frozenset(), ticks, deadline)
         if not self._idle <= assembly.events:
             self._idle = frozenset()
         found = self._steps_at(assembly.asks, self._idle, ticks, deadline)
@@ -183,7 +198,7 @@ class Prometheus:
 
         ``known``: the same will be asked again, so its plan is kept.
         """
-        at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
+        at_most = min(_MOST_POINTS, min(map(most_ticks, asks), default=_MOST_POINTS))
         planned = self._planned if known else self._plan
         spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
         queries = planned(tuple(asks), len(spans[0]), self._dialect.ranges)
@@ -213,7 +228,7 @@ class Prometheus:
     def _plan_quick(self, every: tuple[Ask, ...], ranges: Ranges) -> list[Planned]:
         """The plan of all, of which steps are asked the cheap way; the queries share their asks with that plan."""
         steps = [query for query, _ in self._planned(every, 1, ranges) if not isinstance(query, Free)]
-        quick = [replace(query, shape=Shape.GROWN) for query in steps if query.shape is Shape.STEP]
+        quick = [replace(query, shape=Shape.GROWN) for query in steps if query.shape is Shape.STEP and not query.native]
         return [(query, query.text(ranges)) for query in quick]
 
     @staticmethod

@@ -28,6 +28,7 @@ from killswitch.model import QuantileSignal, RatioSignal, Reading, Readings, Rea
 from killswitch.net.bounded_http import BoundedSession, Credentials, refusal
 from killswitch.net.credentials import TLS
 from killswitch.sources.counter_resets import created_metric
+from killswitch.sources.gauge_histograms import gauge_count
 from killswitch.sources.samples import SampleReader
 from killswitch.sources.scrape.exposition import samples_of, series_of
 from killswitch.sources.scrape.sample_history import KEEP, SampleHistory
@@ -199,6 +200,9 @@ def _metrics(want: Want) -> Iterator[str]:
         created = created_metric(metric)
         if created is not None:
             yield created
+    gauge = gauge_count(want)
+    if gauge is not None:
+        yield gauge
 
 
 def _counters(want: Want) -> Iterator[str]:
