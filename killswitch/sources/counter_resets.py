@@ -4,8 +4,9 @@ A step is normally a difference of last samples. Where a counter fell within rea
 it, `Shape.STEP` answers with -Inf, and `Shape.CLOSE_STEP` is asked. It looks at whole processes: the series of the
 rule's trials ("basis") that agree in `PROCESS_LABELS`.
 
-- A process restarted when the sum of its counters fell to less than a quarter (`NEAR_ZERO`). Then a series that fell
-  counts from zero.
+- A process restarted when the sum of its counters fell to less than a quarter (`NEAR_ZERO`), and to no more than it can
+  have counted since (`FASTER`). Then a series that fell counts from zero. If more is left, a part of the process has
+  gone, such as a worker of which the files were deleted: what is left was counted before.
 - No counter falls otherwise: the answer is -Inf, which becomes UNKNOWN(GAP).
 - After such a fall a series may come back to where it was. The step in which it passes its highest value of the hour
   is a gap, too: most of that way has been counted before.
@@ -34,6 +35,9 @@ PROCESS_LABELS: Final = (
 
 NEAR_ZERO: Final = 4
 """A process that restarted shows less than one in this many of what it had counted."""
+
+FASTER: Final = 4
+"""How many times faster than within the hour before a process may count after a restart."""
 
 SLACK: Final = 2
 """Events that a process may have counted first in a step in which it counted nothing else."""
@@ -87,6 +91,16 @@ class Counter:
             fell = np.concatenate(([0], np.cumsum(self.values[1:] < self.values[:-1])))
         some = last > first
         return np.where(some, fell[np.where(some, last, 0)] - fell[np.where(some, first, 0)], 0).astype(np.float64)
+
+    def gained(self, until: Milliseconds, reach: int) -> tuple[Values, Values]:
+        """The growth from sample to sample within each range, a fall being a restart; and the distances it took."""
+        first, last = _between(self.stamps, until, reach)
+        with np.errstate(invalid="ignore"):
+            steps = np.diff(self.values)
+            grown = np.concatenate(([0.0], np.cumsum(np.where(steps < 0, self.values[1:], steps))))
+        some = last > first
+        at, to = np.where(some, first, 0), np.where(some, last, 0)
+        return np.where(some, grown[to] - grown[at], 0.0), (to - at).astype(np.float64)
 
     def highest(self, until: Milliseconds, reach: int) -> Values:
         return self._extreme(np.fmax, until, reach, -np.inf)
@@ -173,7 +187,8 @@ class Processes:
         self._labels = labels
         self.times = times
         self._now, self._then, self._born = _Sums(length), _Sums(length), _Sums(length)
-        self._going = _Sums(length)
+        self._going, self._gained = _Sums(length), _Sums(length)
+        self._distances: dict[tuple[str, ...], Values] = {}
         self.restarted_lately = _Restarts(basis, labels, times.ticks, round(SEEN * 1000))
         starts = times.ticks - times.step
         for each in basis:
@@ -185,11 +200,24 @@ class Processes:
                 self._then.add(process, old + 0 * new, both)
             self._going.add(process, np.ones(length), both)
             self._born.add(process, new, _is_born(each, times, has_new))
+            gained, distances = each.gained(starts, round(SEEN * 1000))
+            self._gained.add(process, gained, both | ~both)
+            self._distances[process] = np.maximum(self._distances.get(process, 0.0), distances)
 
     def restarted(self, process: tuple[str, ...]) -> Present:
         with np.errstate(invalid="ignore"):
-            restarted: Present = self._then[process] > NEAR_ZERO * self._now[process]
+            near_zero = self._then[process] > NEAR_ZERO * self._now[process]
+            restarted: Present = near_zero & (self._now[process] <= self._may_have_counted(process))
         return restarted
+
+    def _may_have_counted(self, process: tuple[str, ...]) -> Values:
+        """Since a restart within the step, or in the scrapes that were missed before it."""
+        times, distances = self.times, self._distances.get(process)
+        if distances is None:
+            return np.full(len(times.ticks), float(SLACK))
+        scrapes = times.step / times.scrape + CREATED_SCRAPES
+        may: Values = FASTER * scrapes * self._gained[process] / np.maximum(distances, 1.0) + SLACK
+        return may
 
     def allows(self, process: tuple[str, ...], born: Values) -> Present:
         """Whether what is new in a process, ``born`` and in the basis, is no more than what it counted itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from killswitch.sources.counter_resets import NEAR_ZERO, SLACK
+from killswitch.sources.counter_resets import FASTER, NEAR_ZERO, SLACK
 from killswitch.sources.prometheus import promql
 
 
@@ -13,7 +13,7 @@ class CloserLook:
     """The parts of a closer look as PromQL. ``by`` groups the answer, ``process`` are the labels of a process.
 
     ``series``, ``basis``: instant selectors; ``created`` that of the ``_created`` series. ``several``: more than one
-    bucket of a request is among the series. ``resolution``: the scrape interval as a duration.
+    bucket of a request is among the series. ``resolution``: the scrape interval in seconds.
     """
 
     series: str
@@ -22,7 +22,7 @@ class CloserLook:
     by: str
     process: tuple[str, ...]
     several: bool
-    resolution: str
+    resolution: float
 
     def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:
         """``within``, ``before``, …: ranges in brackets; ``recent``: seconds since which a counter is newly made."""
@@ -39,7 +39,8 @@ class CloserLook:
 
         s, b = self.series, self.basis
         now, then = f"sum {group} ({new(b)} + 0 * {old(b)})", f"sum {group} ({old(b)} + 0 * {new(b)})"
-        restarted = f"({then} > {NEAR_ZERO} * {now})"
+        grew = f"increase({b}{seen} offset {offset})"
+        restarted = self.restarted(then, now, grew, f"count_over_time({b}{seen} offset {offset})", recent)
         highest = self.extreme("max", s, seen, f" offset {offset}")
         back = f"(({new(s)} >= {highest}) and ({highest} > {old(s)}) unless {on} {self.restarted_in(seen)}) * -Inf"
         grown = f"({new(s)} - {old(s)} >= 0)"
@@ -56,6 +57,15 @@ class CloserLook:
         neither = f"({new(s)} - {old(s)}) * Inf"
         within_it = f"((resets({s}{within}) > 0) unless {on} {restarted}) * -Inf"
         return f"sum{self.by} ({within_it} or {back} or {grown} or {again} or {first}{made} or {neither})"
+
+    def restarted(self, then: str, now: str, grew: str, samples: str, recent: float) -> str:
+        """Processes that fell near zero, and to no more than they can have counted since.
+
+        ``grew``, ``samples``: of each series in the hour before; ``recent``: the seconds in which it may have been.
+        """
+        scrapes = promql.number(FASTER * recent / self.resolution)
+        may = f"{scrapes} * sum {self.by_process} ({grew}) / max {self.by_process} ({samples}) + {SLACK}"
+        return f"(({then} > {NEAR_ZERO} * {now}) and (({now} <= {may}) or ({now} <= {SLACK})))"
 
     def increase(self, within: str) -> str:
         s = self.series

@@ -16,8 +16,7 @@ def queries(events: Selector, trials: Selector, ranges: Ranges) -> tuple[str, st
     process = tuple(dict.fromkeys((*PROCESS_LABELS, *shared_labels(events, trials))))
     e, t = promql.selector(events), promql.selector(trials)
     by = f" by ({', '.join(map(promql.label_name, process))})"
-    scrapes = promql.duration(ranges.interval)
-    look = CloserLook(t, basis=t, created=None, by=by, process=process, several=False, resolution=scrapes)
+    look = CloserLook(t, basis=t, created=None, by=by, process=process, several=False, resolution=ranges.interval)
     falls = f"topk({MOST_NAMED}, {look.falls(ranges.half_open(FALLS_WITHIN), ranges.half_open(YOUNG))} > {FEW_FALLS})"
     day = ranges.half_open(BORN_WITHIN)
     on = f"on ({', '.join(map(promql.label_name, process))})"

@@ -6,7 +6,8 @@ The server sums them bucket by bucket, so an answer is one histogram for each gr
 
 from __future__ import annotations
 
-from killswitch.sources.counter_resets import NEAR_ZERO, SLACK
+from killswitch.sources.counter_resets import SLACK
+from killswitch.sources.prometheus import promql
 from killswitch.sources.prometheus.closer_look import CloserLook
 
 
@@ -30,7 +31,7 @@ def _odd(by: str, series: str) -> str:
 class NativeLook(CloserLook):
     """The closer look at native histograms: their numbers of observations are the counters that may fall."""
 
-    def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:  # noqa: ARG002
+    def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:
         """As `CloserLook.step`; these series have no ``_created`` ones."""
         on, group = self.on_process, self.by_process
 
@@ -44,7 +45,8 @@ class NativeLook(CloserLook):
         counted, before_it = f"histogram_count({new(s)})", f"histogram_count({old(s)})"
         now = f"sum {group} (histogram_count({new(b)}) + 0 * histogram_count({old(b)}))"
         then = f"sum {group} (histogram_count({old(b)}) + 0 * histogram_count({new(b)}))"
-        restarted = f"({then} > {NEAR_ZERO} * {now})"
+        grew = f"histogram_count(increase({b}{seen} offset {offset}))"
+        restarted = self.restarted(then, now, grew, f"count_over_time({b}{seen} offset {offset})", recent)
         highest = self.extreme("max", s, seen, f" offset {offset}")
         back = f"(({counted} >= {highest}) and ({highest} > {before_it}) unless {on} {self.restarted_in(seen)})"
         grown = f"(({new(s)} - {old(s)}) and ({counted} >= {before_it}))"
@@ -65,4 +67,4 @@ class NativeLook(CloserLook):
 
     def extreme(self, which: str, series: str, within: str, offset: str = "") -> str:
         """The most or least observations: a subquery looks at them, because no function over time does."""
-        return f"{which}_over_time(histogram_count({series}){within[:-1]}:{self.resolution}]{offset})"
+        return f"{which}_over_time(histogram_count({series}){within[:-1]}:{promql.duration(self.resolution)}]{offset})"

@@ -171,7 +171,7 @@ class PromQuery:
             by=_clause("by", (*self.labels, *(("le",) if self.by_le else ()))),
             process=tuple(dict.fromkeys((*counter_resets.PROCESS_LABELS, *shared))),
             several=self.by_le,
-            resolution=promql.duration(ranges.interval),
+            resolution=ranges.interval,
         )
         within = ranges.half_open(self.seconds)
         if self.shape is Shape.CLOSE_INCREASE:
