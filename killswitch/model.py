@@ -1,7 +1,6 @@
 """The words of the project: cohort, signal, rule, rollout, reading, finding.
 
-Plain values, no behaviour beyond arithmetic on themselves. Units: rates and shares are fractions
-(0.02 is 2 %), times are seconds, percents (0 to 100) say so in their name.
+Plain values. Units: rates and shares are fractions (0.02 is 2 %), times are seconds, percents (0 to 100) say so.
 """
 
 from __future__ import annotations
@@ -99,10 +98,11 @@ CohortMatchers = Mapping[Cohort, tuple[Matcher, ...]]
 
 @dataclass(frozen=True, slots=True)
 class RatioSignal:
-    """events / trials, both sums of counters (``error_rate``)."""
+    """events / trials (``error_rate``): sums of counters, or numbers of the users that the label ``per`` names."""
 
     events: tuple[Selector, ...]
     trials: tuple[Selector, ...]
+    per: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ class Rule:
 
     ``per_user`` counts only a user's first request in each five minutes (the ``llm_judged_…`` metrics). Where it has
     trials, the rule is judged on it, and the plain signal is shown next to it.
-    ``delay`` is how long feedback may trail its request, in seconds. ``cohorts`` replaces the rollout's
-    cohort matchers where this rule's metrics name the model by another label (`Rollout.cohorts_of`).
+    ``delay`` is how long feedback may trail its request, in seconds. ``cohorts`` replaces the rollout's cohort
+    matchers where this rule's metrics name the model by another label (`Rollout.cohorts_of`).
     """
 
     name: str

@@ -31,6 +31,7 @@ from killswitch.preflight.store_checks import (
     examine_store,
     examine_writing,
 )
+from killswitch.preflight.user_checks import examine_users
 from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
 from killswitch.verdicts.shadow_stage import in_shadow
 
@@ -100,6 +101,7 @@ def _examine_rollout(setup: Setup, rollout: Rollout, served: Served, labels: Lab
             return
     yield from examine_scrape_interval(setup, rollout)
     yield from examine_counters(setup, rollout)
+    yield from examine_users(setup, rollout)
     if labels is not None:
         yield from examine_labels(labels, rollout)
     steps = step_readings(setup.source, rollout, setup.terms)

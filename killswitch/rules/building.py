@@ -20,6 +20,7 @@ from killswitch.model import (
     Decide,
     Matcher,
     QuerySignal,
+    RatioSignal,
     Rollout,
     Rule,
     ShadowSettings,
@@ -349,6 +350,9 @@ class _Builder:
         )
 
     def _check_for(self, rule: RuleSpec, spec: RuleFile, path: Path, *, free_query: bool) -> None:
+        if rule.per is not None and spec.decide is Decide.THRESHOLD:
+            what = f"{in_words((*path, 'per'))} has no meaning with `decide: threshold`"
+            self._problem((*path, "per"), what, "remove it, or use `decide: evidence`")
         if rule.for_ is not None and spec.decide is Decide.EVIDENCE and not free_query:
             self._problem((*path, "for"), f"{in_words((*path, 'for'))} has no meaning with `decide: evidence`", _NO_FOR)
 
@@ -364,13 +368,14 @@ class _Builder:
                     )
 
     def _hints(self, spec: RuleFile, rules: tuple[Rule, ...]) -> None:
-        plain = [rule.name for rule in rules if rule.per_user is None and not isinstance(rule.signal, QuerySignal)]
+        plain = [rule.name for rule in rules if rule.per_user is None and not _is_free_or_of_users(rule)]
         if plain and spec.decide is Decide.EVIDENCE and spec.bursts != "long":
             self._warning(
                 ("decide",),
                 f"plain counters are judged for {', '.join(plain)}: one user's retry storm can trip a healthy canary, "
                 "whatever false_trips says",
-                "write the llm_judged_… metrics (our router library does), or use `bursts: long`",
+                "write the llm_judged_… metrics (our router library does), name a label of users as `per`, or use "
+                "`bursts: long`",
             )
         if spec.window < 60.0:
             self._warning(("window",), "window is shorter than a minute", "use 5m; a shorter window holds few scrapes")
@@ -396,6 +401,10 @@ class _Builder:
                 "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`, or "
                 "`opsgenie: NAME`",
             )
+
+
+def _is_free_or_of_users(rule: Rule) -> bool:
+    return isinstance(rule.signal, QuerySignal) or (isinstance(rule.signal, RatioSignal) and bool(rule.signal.per))
 
 
 def _lines(document: Document) -> Mapping[str, int]:

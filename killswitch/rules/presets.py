@@ -205,7 +205,8 @@ _LITELLM = Preset(
         "`error_rate`. A request that fell back counts as an error of the group that was asked for, and as two errors "
         "if its stream then breaks. `4xx` and limits on a client's key count as errors in both cohorts. Latency counts "
         "successes only, under the group that served them. `/metrics` needs a key unless "
-        "`require_auth_for_metrics_endpoint: false`."
+        "`require_auth_for_metrics_endpoint: false`. To count users instead of requests, write `per: api_key_alias` or "
+        "`per: team`; `end_user` is not on the counter of fallbacks."
     ),
     unseen=(
         "Attempts that succeeded on a retry in the same group; requests that hang without a `timeout` of the proxy; "

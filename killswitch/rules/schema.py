@@ -34,6 +34,7 @@ from killswitch.rules.values import (
     KeepFor,
     KeptText,
     KeyName,
+    LabelName,
     Limit,
     Link,
     Matchers,
@@ -132,6 +133,12 @@ class RuleSpec(Strict):
     )
     trials: Selectors = Field(
         None, description="counters of all requests; the preset's when left out", examples=["my_requests_total"]
+    )
+    per: LabelName = Field(
+        None,
+        description="a label of the counters that names the user: the rule then judges how many users met an event, "
+        "out of those who were active (rates; `decide: evidence` only)",
+        examples=["end_user"],
     )
     histogram: OneSelector = Field(
         None, description="a classic histogram, for a quantile of your own", examples=["my_latency_seconds"]

@@ -66,6 +66,8 @@ def read_signal(
                 (*path, "absent_is_zero"), f"rules.{name} has no events counter that could be absent", "remove it"
             )
         )
+    if rule.per is not None:
+        _count_users(name, rule.per, read)
     if read.signal is not None:
         read.signal = _matching(read.signal, match)
         read.per_user = _matching(read.per_user, match) if read.per_user is not None else None
@@ -218,12 +220,23 @@ def _own_query(name: str, rule: RuleSpec, match: tuple[Matcher, ...], read: Read
     read.signal = QuerySignal(canary=rule.query.canary, control=rule.query.control)
 
 
+def _count_users(name: str, label: str, read: ReadSignal) -> None:
+    """Count users by ``label``; then a user's first requests alone are not counted besides."""
+    if read.signal is None:
+        return
+    if not isinstance(read.signal, RatioSignal):
+        what = f"rules.{name} is no rate: users who met an event cannot be counted"
+        read.complaints.append(Complaint(("rules", name, "per"), what, "remove per"))
+        return
+    read.signal, read.per_user = replace(read.signal, per=label), None
+
+
 def _matching(signal: Signal, match: tuple[Matcher, ...]) -> Signal:
     def narrowed(selector: Selector) -> Selector:
         return Selector(selector.metric, (*match, *selector.matchers))
 
     if isinstance(signal, RatioSignal):
-        return RatioSignal(tuple(map(narrowed, signal.events)), tuple(map(narrowed, signal.trials)))
+        return RatioSignal(tuple(map(narrowed, signal.events)), tuple(map(narrowed, signal.trials)), signal.per)
     if isinstance(signal, QuantileSignal):
         return replace(signal, buckets=narrowed(signal.buckets))
     return signal

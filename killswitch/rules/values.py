@@ -374,6 +374,12 @@ MetricName = Annotated[
     PlainValidator(_pattern(METRIC_PATTERN, "a metric name as Prometheus shows it")),
     WithJsonSchema({"type": "string", "pattern": f"^{METRIC_PATTERN}$"}),
 ]
+LABEL_PATTERN = "[a-zA-Z_][a-zA-Z0-9_]*"
+LabelName = Annotated[
+    str | None,
+    PlainValidator(_pattern(LABEL_PATTERN, "a label's name as Prometheus shows it")),
+    WithJsonSchema({"type": "string", "pattern": f"^{LABEL_PATTERN}$"}),
+]
 Quantile = Annotated[
     float | None,
     PlainValidator(_quantile),

@@ -21,6 +21,9 @@ _Part = TypeVar("_Part")
 LOOKBACK: Final = 300.0  # seconds of the past in which a stale cohort still counts as existing (as in Prometheus)
 SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a known counter may have been seen
 
+NO_USER: Final = "|None"
+"""A regular expression of label values that name no user; Python's clients write an absent one as ``None``."""
+
 _RESTART: Final = 4  # scrapes that a service or a Prometheus may miss during a restart
 
 
@@ -72,7 +75,25 @@ class Free:
     query: str
 
 
-Ask = Sum | Free
+@dataclass(frozen=True, slots=True)
+class Users:
+    """How many users of one cohort were active within ``seconds``; or, if ``of_events``, how many met an event.
+
+    Selectors include the cohort's matchers; ``per`` is the label that names the user. `user_counts` says who counts.
+    """
+
+    of_events: bool
+    trials: tuple[Selector, ...]
+    events: tuple[Selector, ...]
+    seconds: float
+    per: str
+
+    @property
+    def selectors(self) -> tuple[Selector, ...]:
+        return (*self.trials, *self.events)
+
+
+Ask = Sum | Free | Users
 
 
 class QueryLanguage(Protocol):
@@ -164,10 +185,13 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
         return same(tuple(dict.fromkeys(same(replace(ask, basis=whole(basis))) for ask in asks)))
 
     match want.signal:
-        case RatioSignal(events, trials):
+        case RatioSignal(events, trials, per):
+            users = _users([list(map(whole, some)) for some in (trials, events)], want.seconds, per, same)
+            without_name = (Matcher(per, "=~", NO_USER),) if per else ()
+            alone = [[_also(each, *without_name) for each in some] for some in (trials, events)]
             return Needs(
-                trials=sums(shape, trials, want.seconds),
-                events=sums(shape, events, want.seconds),
+                trials=same((*users[0], *sums(shape, alone[0], want.seconds))),
+                events=same((*users[1], *sums(shape, alone[1], want.seconds))),
                 recent=sums(Shape.RECENT, trials, fresh),
                 seen=sums(Shape.SEEN, events, SEEN_WITHIN),
                 falls=falls((*trials, *events), trials[0]),
@@ -194,6 +218,21 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
 def _natively(need: Needs, same: Same) -> Needs:
     trials = (same(replace(ask, native=True)) for ask in need.trials if isinstance(ask, Sum))
     return replace(need, trials=tuple(trials), falls=tuple(same(replace(ask, native=True)) for ask in need.falls))
+
+
+def _also(selector: Selector, *matchers: Matcher) -> Selector:
+    return Selector(selector.metric, (*selector.matchers, *matchers)) if matchers else selector
+
+
+def _users(
+    both: Sequence[Sequence[Selector]], seconds: float, per: str, same: Same
+) -> tuple[tuple[Users, ...], tuple[Users, ...]]:
+    """The asks for users who were active, and for those who met an event; none without a label ``per``."""
+    if not per:
+        return (), ()
+    trials, events = (same(tuple(_also(each, Matcher(per, "!~", NO_USER)) for each in some)) for some in both)
+    active, failing = (same(Users(of_events, trials, events, seconds, per)) for of_events in (False, True))
+    return (active,), (failing,)
 
 
 def _not_within_others(selectors: Sequence[Selector]) -> list[Selector]:

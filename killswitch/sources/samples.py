@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from killswitch.model import Buckets, Matcher, Readings, Reason, Selector, Unreadable, Want
-from killswitch.sources.asks import LOOKBACK, Ask, Free, QueryLanguage, Shape, Sum, before_step, shared_labels
+from killswitch.sources.asks import LOOKBACK, Ask, Free, QueryLanguage, Shape, Sum, Users, before_step, shared_labels
 from killswitch.sources.assembly import Assemblies
 from killswitch.sources.closer_looks import with_closer
 from killswitch.sources.columns import WHOLE, Answers, Column, Point, buckets_of
@@ -33,6 +33,7 @@ from killswitch.sources.counter_resets import (
 from killswitch.sources.falls import Falls
 from killswitch.sources.gauge_histograms import gauge_counts, without_gauges
 from killswitch.sources.prometheus.queries import Ranges
+from killswitch.sources.user_counts import SLOT, too_many, user_counts
 
 Milliseconds = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -181,6 +182,8 @@ class SampleReader:
     def _reach(self, ask: Ask) -> float:
         if isinstance(ask, Free):
             return 0.0
+        if isinstance(ask, Users):
+            return ask.seconds + SLOT + self._before
         match ask.shape:
             case Shape.STEP:
                 return ask.seconds + self._before
@@ -192,8 +195,8 @@ class SampleReader:
                 return ask.seconds
 
     def _column(self, ask: Ask, loaded: Mapping[str, Sequence[SampleSeries]], ticks: Milliseconds) -> Column:
-        if isinstance(ask, Free):
-            return _NO_QUERIES
+        if not isinstance(ask, Sum):
+            return self._users(ask, loaded, ticks) if isinstance(ask, Users) else _NO_QUERIES
         try:
             chosen = [each for each in selected(loaded[ask.selector.metric], ask.selector) if len(each.stamps)]
         except re.error as error:
@@ -213,6 +216,16 @@ class SampleReader:
                 return Unreadable(Reason.GARBAGE, f"{ask.selector.metric} has a bucket whose edge is not a number")
         sums = {edge: _summed(members, len(ticks)) for edge, members in edges.items()}
         return _layouts(sums, len(ticks)) if ask.shape is Shape.LAYOUT else _histograms(sums, len(ticks))
+
+    def _users(self, ask: Users, loaded: Mapping[str, Sequence[SampleSeries]], ticks: Milliseconds) -> Column:
+        try:
+            trials, events = (
+                [_counter(each) for one in some for each in selected(loaded[one.metric], one) if len(each.stamps)]
+                for some in (ask.trials, ask.events)
+            )
+        except re.error as error:
+            return Unreadable(Reason.SOURCE_REFUSED, f"a matcher is no regular expression: {error}")
+        return too_many(_points(*user_counts(ask, trials, events, ticks, self._before)))
 
     def _all_computed(
         self,
@@ -265,7 +278,9 @@ class SampleReader:
 
 def _metrics(ask: Ask) -> Iterator[str]:
     """The metrics whose samples are needed."""
-    if isinstance(ask, Sum):
+    if isinstance(ask, Users):
+        yield from (selector.metric for selector in ask.selectors)
+    elif isinstance(ask, Sum):
         yield ask.selector.metric
         if ask.basis is not None:
             yield ask.basis.metric

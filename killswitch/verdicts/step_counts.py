@@ -16,7 +16,18 @@ from typing import NamedTuple
 import numpy as np
 
 from killswitch.flags.flag import StageEntry
-from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Readings, Reason, Rule, Unreadable
+from killswitch.model import (
+    Buckets,
+    Counts,
+    Measurement,
+    QuantileSignal,
+    RatioSignal,
+    Reading,
+    Readings,
+    Reason,
+    Rule,
+    Unreadable,
+)
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.baseline import without_control
 from killswitch.verdicts.control_past import ControlPast, cumulative_at
@@ -98,11 +109,13 @@ class _Counting:
         """Place one rule's counts; returns for each tick whether they are of its per-user signal."""
         chosen: list[Reading | None] = []
         of_per_user: list[bool] = []
+        by_users = isinstance(rule.signal, RatioSignal) and bool(rule.signal.per)
         for at in self._series:
             chosen.append(self._chosen(entry, rule, at))
-            of_per_user.append(entry.per_user.adopted)
-        if rule.name == SPLIT_BY or entry.rollout not in self._requests:
-            # All requests: an arming makes every user's next request a first one, which would distort the split.
+            of_per_user.append(entry.per_user.adopted or by_users)
+        if not by_users and (rule.name == SPLIT_BY or entry.rollout not in self._requests):
+            # All requests: an arming makes every user's next request a first one, which would distort the split. A rule
+            # that counts users leaves out those whose requests failed, so a bad canary would seem to have no traffic.
             self._requests[entry.rollout] = [at.get((entry.rollout, rule.name, STEP)) for at in self._series]
         try:
             if isinstance(rule.signal, QuantileSignal):

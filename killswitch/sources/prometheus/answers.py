@@ -19,6 +19,8 @@ from killswitch.sources.columns import WHOLE, Column, Point, buckets_of
 from killswitch.sources.prometheus import quiet
 from killswitch.sources.prometheus.native_answers import NotNative, buckets_in, histograms_of
 from killswitch.sources.prometheus.queries import Query
+from killswitch.sources.prometheus.user_queries import UserQuery
+from killswitch.sources.user_counts import too_many
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -200,12 +202,12 @@ def _labels(row: Any) -> Mapping[str, str]:
     return labels
 
 
-def grouped(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: float) -> dict[Ask, Column]:
+def grouped(query: Query | UserQuery, rows: Sequence[Any], ticks: Sequence[float], step: float) -> dict[Ask, Column]:
     """Each ask's points out of the series of a grouped answer. Raises Unusable.
 
     The loop runs tens of thousands of times a cycle.
     """
-    if query.native and query.shape not in {Shape.FALLS, Shape.CLOSE_FALLS}:
+    if isinstance(query, Query) and query.native and query.shape not in {Shape.FALLS, Shape.CLOSE_FALLS}:
         return _native_columns(query, rows, ticks, step)
     names = query.labels
     allowed = {*names, "le"} if query.by_le else set(names)
@@ -222,7 +224,8 @@ def grouped(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: flo
             raise Unusable(Reason.GARBAGE, "the answer holds the same series twice")
         table[edge] = _samples(row, ticks, step)
     column = _columns_of(query)
-    return {ask: column(tables[values], len(ticks)) for values, ask in query.cells.items()}
+    bounded = too_many if isinstance(query, UserQuery) else lambda column: column
+    return {ask: bounded(column(tables[values], len(ticks))) for values, ask in query.cells.items()}
 
 
 def _native_columns(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: float) -> dict[Ask, Column]:
@@ -247,7 +250,7 @@ def _native_columns(query: Query, rows: Sequence[Any], ticks: Sequence[float], s
     return {ask: columns[values] for values, ask in query.cells.items()}
 
 
-def _columns_of(query: Query) -> Callable[[Mapping[str, Sequence[tuple[int, float]]], int], list[Point]]:
+def _columns_of(query: Query | UserQuery) -> Callable[[Mapping[str, Sequence[tuple[int, float]]], int], list[Point]]:
     if query.shape is Shape.LAYOUT:
         return _layouts
     if query.shape is Shape.GROWN:

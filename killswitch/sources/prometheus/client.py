@@ -25,6 +25,7 @@ from killswitch.sources.prometheus import answers
 from killswitch.sources.prometheus.answers import Unusable
 from killswitch.sources.prometheus.queries import Query
 from killswitch.sources.prometheus.session import PrometheusSession
+from killswitch.sources.prometheus.user_queries import UserQuery
 
 _log = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
@@ -46,7 +47,7 @@ class PrometheusClient:
         self._library.close()
 
     def columns(
-        self, query: Query | Free, text: str, ticks: Sequence[float], deadline: Deadline
+        self, query: Query | UserQuery | Free, text: str, ticks: Sequence[float], deadline: Deadline
     ) -> Mapping[Ask, Column]:
         asks: Sequence[Ask] = [query] if isinstance(query, Free) else list(query.cells.values())
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0

@@ -13,11 +13,12 @@ from typing import Final
 
 from killswitch.model import Matcher
 from killswitch.sources import counter_resets
-from killswitch.sources.asks import LOOKBACK, Ask, Free, Shape, Sum, before_step, labels_of_both, split_matchers
+from killswitch.sources.asks import LOOKBACK, Ask, Free, Shape, Sum, Users, before_step, labels_of_both, split_matchers
 from killswitch.sources.prometheus import native_queries, promql
 from killswitch.sources.prometheus.closer_look import CloserLook
 from killswitch.sources.prometheus.native_queries import NativeLook
 from killswitch.sources.prometheus.quiet import EACH
+from killswitch.sources.prometheus.user_queries import plan_users
 
 # an answer of one query stays well under the 8 MB that are read at most
 _ANSWER_BYTES: Final = 5_000_000
@@ -257,7 +258,7 @@ def points_each(*, by_le: bool, native: bool) -> int:
 
 def most_ticks(ask: Ask) -> int:
     """How many points of time one query may cover so that even a single ask's answer stays small."""
-    each = 1 if isinstance(ask, Free) else points_each(by_le=ask.by_le, native=ask.native)
+    each = points_each(by_le=ask.by_le, native=ask.native) if isinstance(ask, Sum) else 1
     return int(_ANSWER_BYTES / _BYTES_A_POINT / each)
 
 
@@ -265,6 +266,8 @@ def _typed(ask: Ask, ranges: Ranges) -> str:
     """The query a person would type for one ask alone; the parts that detect falls and new series are left out."""
     if isinstance(ask, Free):
         return ask.query
+    if isinstance(ask, Users):
+        return next(plan_users([ask])).text(ranges)
     matchers = tuple(map(promql.matcher, ask.selector.matchers))
     question = PromQuery(ask.shape, ask.selector.metric, matchers, ask.seconds, ask.by_le)
     series, by = promql.series(question.metric, matchers), _clause("by", ("le",) if ask.by_le else ())

@@ -23,7 +23,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from killswitch.model import Buckets, Unreadable
-from killswitch.sources.asks import Ask, Free, Shape
+from killswitch.sources.asks import Ask, Shape, Sum
 from killswitch.sources.columns import Column
 
 EACH: Final = 2.0**-20
@@ -55,7 +55,7 @@ def grown_by_edge(sums: Mapping[float, float], expected: float) -> dict[float, f
 
 def is_step(ask: Ask) -> bool:
     """Whether it asks what one step counted: only of these can a counter be quiet."""
-    return not isinstance(ask, Free) and ask.shape is Shape.STEP and not ask.native
+    return isinstance(ask, Sum) and ask.shape is Shape.STEP and not ask.native
 
 
 class Quiet:
@@ -97,7 +97,7 @@ class Quiet:
 
 def _begins_at(until: float, tick: float, ask: Ask) -> bool:
     """Whether the step that ends at ``tick`` begins at ``until``, and is one of the grid a subquery looks at."""
-    if isinstance(ask, Free):
+    if not isinstance(ask, Sum):
         return False
     step = round(ask.seconds * 1000)
     return round(tick * 1000) - round(until * 1000) == step and round(tick * 1000) % step == 0

@@ -17,7 +17,7 @@ from killswitch.errors import AccessDenied, Unavailable
 from killswitch.model import Buckets, Readings, Reason, Selector, Unreadable, Want
 from killswitch.net.bounded_http import Credentials
 from killswitch.net.credentials import TLS
-from killswitch.sources.asks import Ask, Free, Shape, Sum
+from killswitch.sources.asks import Ask, Free, Shape, Sum, Users
 from killswitch.sources.assembly import Assemblies, Assembly
 from killswitch.sources.closer_looks import with_closer
 from killswitch.sources.columns import Answers, Column
@@ -36,12 +36,15 @@ from killswitch.sources.prometheus.native_histograms import NativeHistograms
 from killswitch.sources.prometheus.queries import Query, Ranges, most_ticks, plan
 from killswitch.sources.prometheus.quiet import Quiet
 from killswitch.sources.prometheus.session import PrometheusSession
+from killswitch.sources.prometheus.user_queries import UserQuery, plan_users
+from killswitch.sources.user_counts import Crowded
 
 _log = logging.getLogger(__name__)
-Planned = tuple[Query | Free, str]
+Planned = tuple[Query | UserQuery | Free, str]
 """A query, and its text."""
 
 _MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
+_MOST_USER_POINTS: Final = 60  # so that 20,000 counters of users stay under the samples that a server reads at most
 
 
 class Prometheus:
@@ -74,6 +77,7 @@ class Prometheus:
         self._quiet = Quiet(self._dialect.ranges.before)
         self._seen = SeenCache()
         self._absent = AbsentCache()
+        self._crowded = Crowded()
         self._idle: frozenset[Ask] = frozenset()
         self._assemblies = Assemblies()
         self._falls = Falls()
@@ -147,7 +151,10 @@ class Prometheus:
             return self._steps_at(assembly.asks, frozenset(), ticks, deadline)
         if not self._idle <= assembly.events:
             self._idle = frozenset()
-        found = self._steps_at(assembly.asks, self._idle, ticks, deadline)
+        crowded = self._crowded.at(ticks[0])
+        found = self._steps_at(assembly.asks, self._idle | crowded.keys(), ticks, deadline)
+        self._crowded.keep(found, ticks[0])
+        found |= {ask: column for ask, column in crowded.items() if ask in assembly.asks}
         idle = assembly.idle(found)
         found |= self._answers([ask for ask in self._idle if ask not in idle], ticks, deadline, known=False)
         nothing: Column = [None]
@@ -199,6 +206,8 @@ class Prometheus:
         ``known``: the same will be asked again, so its plan is kept.
         """
         at_most = min(_MOST_POINTS, min(map(most_ticks, asks), default=_MOST_POINTS))
+        if any(isinstance(ask, Users) for ask in asks):
+            at_most = min(at_most, _MOST_USER_POINTS)
         planned = self._planned if known else self._plan
         spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
         queries = planned(tuple(asks), len(spans[0]), self._dialect.ranges)
@@ -227,7 +236,7 @@ class Prometheus:
 
     def _plan_quick(self, every: tuple[Ask, ...], ranges: Ranges) -> list[Planned]:
         """The plan of all, of which steps are asked the cheap way; the queries share their asks with that plan."""
-        steps = [query for query, _ in self._planned(every, 1, ranges) if not isinstance(query, Free)]
+        steps = [query for query, _ in self._planned(every, 1, ranges) if isinstance(query, Query)]
         quick = [replace(query, shape=Shape.GROWN) for query in steps if query.shape is Shape.STEP and not query.native]
         return [(query, query.text(ranges)) for query in quick]
 
@@ -235,7 +244,8 @@ class Prometheus:
     def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[Planned]:
         queries = plan((ask for ask in asks if isinstance(ask, Sum)), ticks)
         free = [(ask, ask.query) for ask in asks if isinstance(ask, Free)]
-        return [*((query, query.text(ranges)) for query in queries), *free]
+        users = [(query, query.text(ranges)) for query in plan_users(ask for ask in asks if isinstance(ask, Users))]
+        return [*((query, query.text(ranges)) for query in queries), *users, *free]
 
     # --- what the server knows ---
 

@@ -11,13 +11,16 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
-from killswitch.sources.asks import LOOKBACK, Ask, Free, Shape, Sum
+from killswitch.sources.asks import LOOKBACK, Ask, Free, Shape, Sum, Users
 from killswitch.sources.columns import Column, Point
 from killswitch.sources.rows.questions import LATEST_MS, Cells, RowCell, RowQuestion
 from killswitch.sources.rows.request_table import EDGES_MS, RequestTable
 from killswitch.sources.rows.virtual_counters import CountedColumn, VirtualCounter, counter_of
 
 COUNTING: Final = frozenset({Shape.STEP, Shape.INCREASE, Shape.GROWN, Shape.CLOSE_STEP, Shape.CLOSE_INCREASE})
+_USERS: Final = Unreadable(
+    Reason.NO_DATA, "rows count users' first requests already: remove `per`, and the rule is judged on these"
+)
 _FREE: Final = Unreadable(Reason.NO_DATA, "a table of requests answers no free PromQL query; use a standard signal")
 
 
@@ -78,6 +81,8 @@ class RowCounts:
         return {ask: self._column(ask, grouped) for ask in self._asks}
 
     def _counter(self, ask: Ask) -> VirtualCounter | Unreadable:
+        if isinstance(ask, Users):
+            return _USERS
         return _FREE if isinstance(ask, Free) else counter_of(ask.selector, self._table)
 
     def _fresh(self, ask: Sum) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from killswitch.model import Readings, Unreadable, Want
-from killswitch.sources.asks import Ask, Free, QueryLanguage
+from killswitch.sources.asks import Ask, Free, QueryLanguage, Users
 from killswitch.sources.assembly import Assemblies
 from killswitch.sources.columns import Column
 from killswitch.sources.labels import quote
@@ -31,6 +31,8 @@ class RowLanguage:
         """What is counted, in words that every store's SQL can be written from."""
         if isinstance(ask, Free):
             return ask.query
+        if isinstance(ask, Users):
+            return f"users, by {ask.per}, from the rows of {self.table.name}"
         chosen = " and ".join(f"{each.label} {each.operator} {quote(each.value)}" for each in ask.selector.matchers)
         where = f" where {chosen}" if chosen else ""
         return f"{ask.selector.metric} from the rows of {self.table.name}{where} in the last {ask.seconds:g} s"

@@ -200,8 +200,16 @@ def test_evidence_takes_its_budget_and_bursts() -> None:
             (
                 "f.yaml:5: plain counters are judged for x, y: one user's retry storm can trip a healthy canary, "
                 "whatever false_trips says; "
-                "fix: write the llm_judged_… metrics (our router library does), or use `bursts: long`"
+                "fix: write the llm_judged_… metrics (our router library does), name a label of users as `per`, or use "
+                "`bursts: long`"
             ),
+        ),
+        (
+            (
+                "page: {severity: info}\ndecide: evidence\nrules:\n"
+                "  x: {events: x_total, trials: y_total, per: end_user, max: 0%}\n"
+            ),
+            "f.yaml:7: rules.x.max: 0% trips on a single event; fix: raise it if single events are normal",
         ),
         (
             "page: {severity: info}\nrules:\n  error_rate: {max: 0%}\n",

@@ -321,6 +321,28 @@ TABLE = [
         ],
     ),
     (
+        HEAD + "rules:\n  latency_p95: {per: end_user, max_ratio: 1.5}\n",
+        ["f.yaml:5: rules.latency_p95 is no rate: users who met an event cannot be counted; fix: remove per"],
+    ),
+    (
+        HEAD + "decide: threshold\nrules:\n  error_rate: {per: end_user, max: 2%}\n",
+        [
+            (
+                "f.yaml:6: rules.error_rate.per has no meaning with `decide: threshold`; "
+                "fix: remove it, or use `decide: evidence`"
+            )
+        ],
+    ),
+    (
+        HEAD + "rules:\n  error_rate: {per: 'end user', max: 2%}\n",
+        [
+            (
+                "f.yaml:5: rules.error_rate.per: 'end user' is not a label's name as Prometheus shows it; "
+                "fix: write a text that matches [a-zA-Z_][a-zA-Z0-9_]*"
+            )
+        ],
+    ),
+    (
         HEAD + "rules:\n  Bad: {max: 2%}\n",
         ["f.yaml:5: 'Bad' is not a valid rule name; fix: use a-z, digits and _, beginning with a letter"],
     ),
@@ -330,7 +352,7 @@ TABLE = [
             (
                 "f.yaml:5: rules.error_rate: must be a mapping; fix: write its keys indented under it: max, "
                 "max_increase, "
-                "max_ratio, floor, even_if_control_is_bad, for, delay, absent_is_zero, events, trials, histogram, "
+                "max_ratio, floor, even_if_control_is_bad, for, delay, absent_is_zero, events, trials, per, histogram, "
                 "quantile, query, unit, cohorts"
             )
         ],
