@@ -72,14 +72,10 @@ STORMY = (
     Day("every 5 s for ten minutes"),
     Day("every 5 s for three minutes", ticks=6),
     Day("every 15 s for half an hour", every=15.0, ticks=60),
-    Day("every second for one minute", every=1.0, ticks=2),
-    Day("every 5 s for ten minutes, rarer", share=0.001),
-    Day("one a day, in the canary alone", share=0.0, alone=True),
-    Day("no storm, canary at its limit", control=0.01, canary=0.02, share=0.0),
 )
 CALM = tuple(
     Day(f"{words}{when}", control=0.01, canary=share, onset=onset, share=0.0, lasts=onset + lasts)
-    for words, share, lasts in (("every request fails", 1.0, 120), ("errors of 10 %", 0.1, 480), ("of 5 %", 0.05, 1440))
+    for words, share, lasts in (("every request fails", 1.0, 120), ("errors of 10 %", 0.1, 480))
     for when, onset in (("", 0), (", an hour in", 120))
 )
 
