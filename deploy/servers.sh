@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# etcd, Prometheus, Alertmanager, PostgreSQL and nginx (with njs) from Debian, for the tests, without letting the packages
-# start services.
+# etcd, Prometheus, Alertmanager, ClickHouse, PostgreSQL and nginx (with njs) from Debian, for the tests, without
+# letting the packages start services.
 set -euo pipefail
 missing=() services=()
 command -v etcd >/dev/null || { missing+=(etcd-server); services+=(etcd); }
@@ -8,6 +8,7 @@ command -v etcdctl >/dev/null || missing+=(etcd-client)
 command -v prometheus >/dev/null && command -v promtool >/dev/null || { missing+=(prometheus); services+=(prometheus); }
 command -v prometheus-alertmanager >/dev/null || {
   missing+=(prometheus-alertmanager); services+=(prometheus-alertmanager); }
+command -v clickhouse-server >/dev/null || { missing+=(clickhouse-server); services+=(clickhouse-server); }
 command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
   { missing+=(postgresql); services+=(postgresql); }
 optional=()

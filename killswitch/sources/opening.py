@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from killswitch.errors import BadSettings
 from killswitch.net.bounded_http import Credentials
 from killswitch.net.credentials import TLS
 from killswitch.sources import Source
+from killswitch.sources.clickhouse import ClickHouseRows
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording
 
 _FORMS = (
     "prometheus+http://host:9090/prefix, prometheus+https://…, scrape+http://host:8000/metrics,host2:8000/metrics, "
+    "clickhouse+http://host:8123/table, "
     "or recording:///path/of/file.om"
 )
+
+_SERVERS: Final[Mapping[str, type[Prometheus | ClickHouseRows]]] = {
+    "prometheus": Prometheus,
+    "clickhouse": ClickHouseRows,
+}
 
 
 def open_source(
@@ -37,9 +46,10 @@ def open_source(
     if not 0.001 <= scrape_interval <= 3600:
         raise BadSettings([f"a scrape interval of {scrape_interval:g} s cannot be; give the one of the metric store"])
     scheme, _, rest = url.partition("://")
-    if scheme in {"prometheus+http", "prometheus+https"}:
-        return Prometheus(
-            f"{scheme.removeprefix('prometheus+')}://{rest}",
+    store, _, transport = scheme.partition("+")
+    if store in _SERVERS and transport in {"http", "https"}:
+        return _SERVERS[store](
+            f"{transport}://{rest}",
             scrape_interval=scrape_interval,
             credentials=credentials,
             tls=tls,
