@@ -63,6 +63,16 @@ rules:
     max_increase: 2pp
     floor: 0.5%              # up to this rate it is fine, whatever control has
 """,
+    "Users instead of requests": """\
+rollout: support-copilot
+control: model-old
+canary: model-new
+metrics: litellm
+rules:
+  error_rate:
+    max: 2%                  # of the users who were active in a step
+    per: api_key_alias       # see counting.md: who counts as a user
+""",
     "A quantile of your own histogram": """\
 rollout: first-token
 control: model-old
