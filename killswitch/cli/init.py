@@ -133,6 +133,10 @@ def _opened(settings: Settings, data: Path | None, source: str | None) -> Iterat
         why = "this source keeps no past that limits could come from; name a Prometheus that scrapes the same services"
         otherwise = "with --source, or copy rules/support-copilot.yaml and change its names"
         raise BadSettings([f"{without_secrets(settings.source)}: {why} {otherwise}"])
+    if data is None and settings.source.startswith("clickhouse+"):
+        why = "a table of requests has no metrics to look for, because its columns are known"
+        otherwise = "copy rules/support-copilot.yaml, keep `metrics: cohort-labels`, and change its names"
+        raise BadSettings([f"{without_secrets(settings.source)}: {why}; {otherwise}"])
     opened: Source = Recording(data) if data is not None else build_source(settings, timeout=PATIENCE)
     try:
         yield opened

@@ -11,11 +11,12 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.errors import Unavailable
 from killswitch.model import Range, Reason, Unreadable
+from killswitch.net.credentials import HttpCredentials, Secret
 from killswitch.sources.clickhouse import ClickHouseRows
 from killswitch.sources.rows.questions import PERIOD_MS
 from killswitch.sources.rows.reading import RowReader
 from killswitch.sources.rows.request_table import RequestTable
-from tests.servers.clickhouse import ClickHouseServer
+from tests.servers.clickhouse import PASSWORD, ClickHouseServer
 from tests.unit.sources.test_row_counts import TICK, Row, answered, want
 
 SCHEMA = Path(__file__).parents[3] / "deploy" / "clickhouse" / "schema.sql"
@@ -79,6 +80,23 @@ def test_clickhouse_judges_a_user_once_in_five_minutes(server: ClickHouseServer)
     found = source.read([asked], tick, Deadline(30))[asked.key].canary
     source.close()
     assert (getattr(found, "events", None), getattr(found, "trials", None)) == (2, 3)
+
+
+def test_a_user_who_may_only_read_is_enough(server: ClickHouseServer, tmp_path: Path) -> None:
+    """As the guide says: readonly 2, because the limits are sent with each query. A wrong password is a reason."""
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    reader = HttpCredentials(basic=("reader", Secret.from_file(password)))
+    source = ClickHouseRows(f"{server.url}/llm_requests?late_after=10", credentials=reader)
+    asked = want("error_rate")
+    plain = RowReader(RequestTable(), lambda question: answered(ROWS, question), interval=15)
+    assert source.read([asked], TICK, Deadline(30)) == plain.read_back([asked], [TICK])[TICK]
+    password.write_text("another")
+    refused = source.read([asked], TICK, Deadline(30))[asked.key].canary
+    source.close()
+    assert isinstance(refused, Unreadable)
+    assert refused.reason is Reason.SOURCE_REFUSED
+    assert PASSWORD not in refused.detail
 
 
 def test_a_clickhouse_that_is_gone_is_a_reason_and_no_zero(tmp_path: Path) -> None:

@@ -209,6 +209,12 @@ def test_a_source_without_a_past_is_refused_in_words(empty: Shell) -> None:
     assert "keeps no past" in done.output
 
 
+def test_a_table_of_requests_needs_no_proposal(empty: Shell) -> None:
+    done = empty("init", "--source", "clickhouse+http://127.0.0.1:9/llm_requests", "--yes")
+    assert done.exit_code == 2
+    assert "metrics: cohort-labels" in done.output
+
+
 def test_a_store_that_does_not_answer_is_not_empty(empty: Shell) -> None:
     done = empty("init", "--source", "http://127.0.0.1:9", "--yes")
     assert done.exit_code == 3
