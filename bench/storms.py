@@ -54,7 +54,7 @@ JUDGED = (
 class Day:
     """One day of errors. ``control`` and ``canary``: shares of ordinary requests, from tick ``onset`` on in the canary.
 
-    Storms: ``share`` of all requests, ``every`` seconds for ``ticks``; ``alone``: one a day, of a canary's user.
+    Storms: ``share`` of all requests, ``every`` seconds for ``ticks``.
     """
 
     words: str
@@ -64,7 +64,6 @@ class Day:
     share: float = 0.003
     every: float = 5.0
     ticks: int = 20
-    alone: bool = False
     lasts: int = DAY_TICKS
 
 
@@ -84,9 +83,9 @@ def counts(day: Day, world: World, judged: Judged, runs: int, rng: np.random.Gen
     """Errors of both cohorts, (ticks, bounds of all runs); ticks before arming first."""
     ticks = WARM_UP_TICKS + day.lasts
     columns: list[Array] = []
-    for requests, share, is_canary in zip(world.requests, (day.canary, day.control), (True, False), strict=True):
+    for requests, share in zip(world.requests, (day.canary, day.control), strict=True):
         shares = np.where(np.arange(ticks) < WARM_UP_TICKS + day.onset, day.control, share)
-        begins = _begins(day, requests, ticks, runs, rng, is_canary=is_canary)
+        begins = _begins(day, requests, ticks, runs, rng)
         under_way = convolve(begins, np.ones((day.ticks, 1)))[:ticks].round()
         if judged.requests is None:
             n = rng.poisson(requests, (ticks, runs)).astype(np.float64)
@@ -102,12 +101,7 @@ def counts(day: Day, world: World, judged: Judged, runs: int, rng: np.random.Gen
     return TickCounts(*(part.repeat(bounds, axis=1) for part in columns))
 
 
-def _begins(day: Day, requests: float, ticks: int, runs: int, rng: np.random.Generator, *, is_canary: bool) -> Array:
-    if day.alone:
-        begins = np.zeros((ticks, runs))
-        if is_canary:
-            begins[WARM_UP_TICKS + rng.integers(0, day.lasts - day.ticks, runs), np.arange(runs)] = 1.0
-        return begins
+def _begins(day: Day, requests: float, ticks: int, runs: int, rng: np.random.Generator) -> Array:
     return rng.poisson(requests * day.share / (STEP / day.every * day.ticks), (ticks, runs)).astype(np.float64)
 
 
