@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from killswitch.drill import keeping
-from killswitch.drill import standing as standings
 from killswitch.drill.keeping import OpenDrill
 from killswitch.drill.live import Restored, restored
 from killswitch.drill.looking import look_at_weather
@@ -266,8 +265,8 @@ class Drills:
             log.error("%s: a drill was missed: %s", rules.name, page.why)
 
     def _put(self, standing: DrillStanding, revision: int, *more: Put) -> bool:
-        put = Put(keys.drill_standing(standing.rollout), standings.to_document(standing))
-        return isinstance(self._store.commit((Compare(put.key, revision),), (put, *more)), Committed)
+        claim = Claim(standing, revision)
+        return isinstance(self._store.commit((claim.compare(),), (claim.put(), *more)), Committed)
 
 
 @contextmanager

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.stores import Delete, Store, TellsTime, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.timestamps import DAY
 from killswitch.trends.document import from_document as trend_from_document
+from killswitch.trips.incidents import incidents_of
 from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
@@ -75,14 +75,9 @@ class HistoryPruning:
 
     def _incidents(self, rollout: str) -> Iterator[tuple[str, float]]:
         """The key of each incident but the newest, and when it was decided."""
-        known: list[tuple[float, str]] = []
-        for item in self._store.list(keys.incidents(rollout)).items:
-            try:
-                known.append((incident_from_document(item.value, rollout=rollout).decided_at, item.key))
-            except BadDocument:
-                continue  # another version may read it
-        for at, key in sorted(known)[:-1]:
-            yield key, at
+        for record in incidents_of(self._store, rollout)[1:]:
+            if record.incident is not None:  # else another version may read it
+                yield f"{keys.incidents(rollout)}{record.id.removeprefix(f'{rollout}.')}", record.incident.decided_at
 
     def _now(self) -> float:
         """The earlier of two clocks: one that is a year ahead must not cost a year of history."""

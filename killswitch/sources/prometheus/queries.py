@@ -208,11 +208,18 @@ def plan(asks: Iterable[Sum], ticks: int = 1) -> list[Query]:
         groups[group][tuple(equal.values())] = ask
     return [
         Query(
-            group.shape, group.metric, group.fixed, group.labels, group.seconds, group.by_le, cells, group.basis, native
+            group.shape,
+            group.metric,
+            group.fixed,
+            group.labels,
+            group.seconds,
+            group.by_le,
+            cells,
+            group.basis,
+            group.native,
         )
         for group, members in groups.items()
-        for native in (group.native,)
-        for cells in _portions(members, ticks, points_each(by_le=group.by_le, native=native))
+        for cells in _portions(members, ticks, points_each(by_le=group.by_le, native=group.native))
     ]
 
 
